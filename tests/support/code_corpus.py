@@ -12,7 +12,7 @@ from typing import Any
 
 from spiritsafe.tasks.code.languages.signature import Signature, Value, ValueType, is_value
 
-CORPUS = '''
+CORPUS = """
 def floors(a: int, b: int) -> list[int]:
     if b == 0:
         return []
@@ -492,7 +492,7 @@ def automaton(xs: list[int], rounds: int) -> list[int]:
             after[i] = (left + right) % 2
         cells = after
     return cells
-'''
+"""
 _TREE = ast.parse(CORPUS)
 _SPACE: dict[str, Any] = {}
 exec(compile(_TREE, "corpus", "exec"), _SPACE)

@@ -57,6 +57,7 @@ class ProgramMaker:
         return {"int": made, "bool": made, "str": f"({made})[:60]", "list[int]": f"({made})[:60]"}[kind]
 
     def _block(self, depth: int, budget: int, *, in_loop: bool, may_return: str) -> None:
+        self._add(depth, "pass")
         for _ in range(self._rng.randint(1, 4)):
             self._statement(depth, budget, in_loop=in_loop, may_return=may_return)
 

@@ -28,6 +28,16 @@ _MOST_NAME = 24
 """COBOL's names have 31 characters at most; ours get parts added."""
 _TAKEN = frozenset({"solution", "answer", "result"})
 """The module's name in Fortran, and what results are called."""
+_FUNCTIONS = frozenset(
+    (
+        *("abs", "achar", "allocated", "char", "iachar", "ichar", "index", "int", "kind", "len", "max", "maxval"),
+        *("merge", "min", "minval", "mod", "modulo", "nint", "print", "read", "real", "repeat", "reverse", "scan"),
+        *("size", "spread", "sum", "trim", "verify", "write"),
+    )
+)
+"""What functions in Fortran would hide from themselves."""
+_PARTS = ("_length", "_text", "_item")
+"""In COBOL what a text or list has."""
 
 
 @final
@@ -57,6 +67,11 @@ class Signature:
                     hint=f"Use a lower-case letter, then letters, digits and single underscores, {_MOST_NAME} at most, "
                     f"and no keyword, nor {', '.join(sorted(_TAKEN))}.",
                 )
+        if self.name in _FUNCTIONS:
+            raise TaskError(f"{self.name!r} is a function of Fortran's own.", hint="Use a name of two words.")
+        for name in names:
+            if any(name.endswith(part) and name.removesuffix(part) in names for part in _PARTS):
+                raise TaskError(f"{name!r} is a part of another parameter in COBOL.", hint="Rename one of the two.")
         if len(set(names)) != len(names):
             raise TaskError(f"{self.name}: two of its names are the same.", hint="Rename a parameter.")
 

@@ -206,10 +206,18 @@ class CobolValues:
             return self._same(left, right, sign, "and" if op == "==" else "or")
         if op in (">", "<="):
             left, right = right, left
-        one, other = self.whole(left), self.whole(right)
-        shorter = f"({one}-TEXT = {other}-TEXT AND {one}-LENGTH < {other}-LENGTH)"
-        text = f"{one}-TEXT < {other}-TEXT OR {shorter}"
+        (one, size), (other, other_size) = self._text_and_length(left), self._text_and_length(right)
+        text = f"{one} < {other} OR ({one} = {other} AND {size} < {other_size})"
         return (text, "or") if op in ("<", ">") else (f"NOT ({text})", "")
+
+    def _text_and_length(self, value: Expr) -> tuple[str, str]:
+        """Of a text, where spaces may follow."""
+        if value.op == "const":
+            return _literal(value) if value.value else "SPACES", self._length(value)
+        if value.kind == "char":
+            return self.character(value), "1"
+        whole = self.whole(value)
+        return f"{whole}-TEXT", f"{whole}-LENGTH"
 
     def _same(self, left: Expr, right: Expr, sign: str, word: str) -> tuple[str, str]:
         if left.op == "const" or left.kind == "char":
@@ -218,8 +226,8 @@ class CobolValues:
         if right.op == "const" and not right.value:
             return f"{one}-LENGTH {sign} 0", ""
         if right.op == "const" or right.kind == "char":
-            text = _literal(right) if right.op == "const" else self.character(right)
-            return f"{one}-TEXT {sign} {text} {word.upper()} {one}-LENGTH {sign} {self._length(right)}", word
+            text, length = self._text_and_length(right)
+            return f"{one}-TEXT {sign} {text} {word.upper()} {one}-LENGTH {sign} {length}", word
         return f"{one} {sign} {self.whole(right)}", ""
 
     # statements
@@ -308,9 +316,9 @@ class CobolValues:
         elif op == "//" and all(self._is_short(arg) and is_natural(arg, self._natural) for arg in args):
             left, right = map(self.number, args)
             self.block.add(f"DIVIDE {right} INTO {name}" if left == name else f"DIVIDE {left} BY {right} GIVING {name}")
-        elif op in ("+", "-") and self._is_short(args[1]) and self.number(args[0]) == name:
+        elif op in ("+", "-") and text.startswith(f"{name} {op} ") and text.count(" ") == 2:
             words = ("ADD", "TO") if op == "+" else ("SUBTRACT", "FROM")
-            self.block.add(f"{words[0]} {self.number(args[1])} {words[1]} {name}")
+            self.block.add(f"{words[0]} {text.split(' ')[2]} {words[1]} {name}")
         else:
             self.block.add(f"COMPUTE {name} = {text}")
 
@@ -415,7 +423,10 @@ class CobolValues:
                 self.move(f"{whole}-TEXT(1:{whole}-LENGTH)", f"{name}-TEXT({name}-LENGTH + 1:{whole}-LENGTH)")
                 self.block.add(f"ADD {whole}-LENGTH TO {name}-LENGTH")
 
-            self._branch(f"{whole}-LENGTH > 0", append)
+            if part.op == "text":  # of a number, which is never empty
+                append()
+            else:
+                self._branch(f"{whole}-LENGTH > 0", append)
 
     def add_item(self, name: str, value: Expr) -> None:
         """A list gets one more item."""
@@ -439,7 +450,10 @@ class CobolValues:
 
     def _set_slice(self, name: str, value: Expr, lower: Expr, upper: Expr | None = None) -> None:
         whole = self.whole(value)
-        first = Expr("const", (), "int", lower.value) if lower.op == "const" else lower
+        if upper is None and lower == number(0):
+            self._copy(whole, name)
+            return
+        first = lower
         if lower.op not in ("const", "var"):
             first = Expr("var", (), "int", self._own(self.held(lower)))
         length = Expr("len", (Expr("var", (), value.kind, self._own(whole)),), "int")

@@ -32,6 +32,7 @@ from spiritsafe.tasks.code.translate.tree import (
     is_total,
     names_in,
     negated,
+    number,
     shifted,
 )
 
@@ -54,6 +55,8 @@ _GIVEN: dict[Kind, str] = {
 }
 _TEMPORARY: dict[Kind, str] = {"int": "number", "bool": "holds", "char": "sign", "str": "part", "ints": "items"}
 _COMPARED = {"<": "<", "<=": "<=", ">": ">", ">=": ">=", "==": "==", "!=": "/="}
+_SHORT = 60
+"""Up to how many columns a branch stands on one line."""
 _OR, _AND, _NOT, _COMPARISON, _JOIN, _SUM, _PRODUCT, _WHOLE = range(8)
 """How tightly things hold together."""
 _LETTERS = "'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'"
@@ -197,7 +200,7 @@ class _Writer:
                 test = f"if ({name if value.op == 'and' else f'.not. {name}'})"
                 with self._block.aside() as lines:
                     self._set(name, part)
-                if len(lines) == 1 and " = " in lines[0][1]:
+                if len(lines) == 1 and not lines[0][1].startswith("if "):
                     self._block.add(f"{test} {lines[0][1]}")
                     continue
                 self._block.add(f"{test} then")
@@ -233,8 +236,15 @@ class _Writer:
                 rest = (If(part, rest, ()),)
             self._body(rest)
             return
-        self._block.add(f"if ({self._text(statement.condition)}) then")
-        self._inside(statement.body)
+        test = f"if ({self._text(statement.condition)})"
+        with self._block.aside() as lines:
+            self._body(statement.body)
+        is_short = len(lines) == 1 and len(test) + len(lines[0][1]) < _SHORT and not lines[0][1].startswith("if ")
+        if is_short and not statement.otherwise:
+            self._block.add(f"{test} {lines[0][1]}")
+            return
+        self._block.add(f"{test} then")
+        self._block.insert(lines, by=1)
         rest = statement.otherwise
         while len(rest) == 1 and isinstance(rest[0], If) and self._is_flat(rest[0].condition):
             self._block.add(f"else if ({self._text(rest[0].condition)}) then")
@@ -427,8 +437,10 @@ class _Writer:
 
     def _write_slice(self, value: Expr, whole: Expr, lower: Expr, upper: Expr | None = None) -> tuple[str, int]:
         name = self._variable(whole)
+        if upper is None and lower == number(0):
+            return name, _WHOLE
         length = f"{'size' if whole.kind == 'ints' else 'len'}({name})"
-        first = "" if lower.op == "const" and lower.value == 0 else self._index(lower)
+        first = "" if lower == number(0) else self._index(lower)
         last = ""
         if upper is not None:
             is_within = upper.op in ("+", "-") and upper.args[0].op == "len" and upper.args[0].args[0] == whole

@@ -73,16 +73,29 @@ def _broken(text: str, indent: str, more: str) -> Iterator[str]:
 
 
 def _gap(text: str, most: int) -> int | None:
-    """The last space before a column that is in no text, and not in what indents."""
-    quote, found = "", None
+    """The space at which a line is best broken: not in a text, in few parentheses, and where words join conditions."""
+    quote, depth = "", 0
+    found: list[tuple[int, int, int]] = []
     for place, character in enumerate(text[:most]):
         if quote:
             quote = "" if character == quote else quote
         elif character in "'\"":
             quote = character
-        elif character == " " and text[:place].strip():
-            found = place
-    return found
+        elif character in "()":
+            depth += 1 if character == "(" else -1
+        elif character == " " and place >= most * _LEAST and text[:place].strip():
+            found.append((3 * depth + _worth(text, place), -place, place))
+    return min(found)[2] if found else None
+
+
+_LEAST = 0.4
+"""Of a line is filled in any case."""
+
+
+def _worth(text: str, place: int) -> int:
+    if any(text.startswith(word, place) for word in (" AND ", " OR ", " .and. ", " .or. ")):
+        return 0
+    return 1 if text[place - 1] == "," or text[place + 1 : place + 2] in "+-*/" else 2
 
 
 @final

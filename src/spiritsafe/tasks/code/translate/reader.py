@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import final
 
+from spiritsafe.tasks.code.languages.signature import Signature, ValueType
 from spiritsafe.tasks.code.translate.aliases import Aliases
 from spiritsafe.tasks.code.translate.expressions import ExpressionReader
 from spiritsafe.tasks.code.translate.subset import ARITHMETIC, annotated, joined, refuse
@@ -33,6 +34,7 @@ from spiritsafe.tasks.code.translate.tree import (
     changed_in,
     mentions,
     mutated_in,
+    names_in,
     number,
 )
 
@@ -80,11 +82,14 @@ def _refuse_aliases(functions: Sequence[Function], nodes: Sequence[ast.FunctionD
             refuse(node, f"{names} may be one list when it changes", "Assign a copy, xs[:].")
 
 
-def _signature(node: ast.FunctionDef) -> tuple[tuple[Kind, ...], Kind]:
+def _signature(node: ast.FunctionDef) -> tuple[tuple[ValueType, ...], ValueType]:
     given = node.args
     if given.vararg or given.kwarg or given.kwonlyargs or given.posonlyargs or given.defaults or node.decorator_list:
         refuse(node, "parameters are plain, without defaults, and functions without decorators")
-    return tuple(annotated(arg.annotation) for arg in given.args), annotated(node.returns)
+    kinds, result = tuple(annotated(arg.annotation) for arg in given.args), annotated(node.returns)
+    names = [arg.arg for arg in given.args]
+    Signature(node.name, tuple(zip(names, kinds, strict=True)), result)  # which refuses names
+    return kinds, result
 
 
 def _refuse_recursion(nodes: list[ast.FunctionDef], signatures: _Signatures) -> None:
@@ -191,18 +196,25 @@ class _FunctionReader:
             refuse(node, "as many values as targets, written out")
         before: list[Assign] = []
         after: list[Statement] = []
+        changed: set[str] = set()
         for one, value_node in zip(target.elts, node.value.elts, strict=True):
             value = self._expressions.read(value_node)
-            name = f"new_{one.id if isinstance(one, ast.Name) else 'item'}"
-            while name in self._own_names or name in {statement.name for statement in before}:
-                name += "_value"
-            self._set(node, name, value.kind)
-            before.append(Assign(name, value))
-            kept = Expr("var", (), self.kinds[name], name)
+            if names_in(value) & changed:  # what it needs would have changed by then
+                value = self._kept(node, one, value, before)
             after += (
-                [self._set_item(one, kept)] if isinstance(one, ast.Subscript) else self._assign_one(node, one, kept)
+                [self._set_item(one, value)] if isinstance(one, ast.Subscript) else self._assign_one(node, one, value)
             )
+            changed |= {name.id for name in ast.walk(one) if isinstance(name, ast.Name)}
         return [*before, *after]
+
+    def _kept(self, node: ast.stmt, target: ast.expr, value: Expr, before: list[Assign]) -> Expr:
+        """A new variable that has a value."""
+        name = f"new_{target.id if isinstance(target, ast.Name) else 'item'}"
+        while name in self._own_names or name in {statement.name for statement in before}:
+            name += "_value"
+        self._set(node, name, value.kind)
+        before.append(Assign(name, value))
+        return Expr("var", (), self.kinds[name], name)
 
     def _set_item(self, target: ast.Subscript, value: Expr) -> Statement:
         item = self._expressions.read(target)

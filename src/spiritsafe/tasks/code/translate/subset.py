@@ -9,6 +9,7 @@ import ast
 from typing import NoReturn, final
 
 from spiritsafe.core.errors import TaskError
+from spiritsafe.tasks.code.languages.signature import PYTHON_TYPES, ValueType
 from spiritsafe.tasks.code.translate.tree import Kind
 
 
@@ -51,14 +52,14 @@ def joined(one: Kind, other: Kind) -> Kind | None:
     return "str" if {one, other} == {"char", "str"} else None
 
 
-def annotated(node: ast.expr | None) -> Kind:
+def annotated(node: ast.expr | None) -> ValueType:
     """The kind that an annotation says.
 
     Raises:
         SubsetError: It is none of the subset's.
     """
     text = ast.unparse(node) if node is not None else ""
-    kinds: dict[str, Kind] = {"int": "int", "bool": "bool", "str": "str", "list[int]": "ints"}
+    kinds = {text: kind for kind, text in PYTHON_TYPES.items()}
     if text not in kinds:
         refuse(node or 0, f"{text or 'nothing'!r} is no type of the subset", f"Write one of {', '.join(kinds)}.")
     return kinds[text]
