@@ -415,7 +415,9 @@ def reserved(index: int, size: int, count: list[int], value: str, answer_given: 
     return result + [__x]
 
 def long_conditions(a: int, b: int, c: int) -> bool:
-    return (a > 1 and b > 2 and c > 3 or a + b + c > 10 and a * b * c % 7 == 3 or a == b == c or a < 0 and b < 0 and c < 0) and not (a == 5 and b == 5 or c == 5 and a - b - c == -5 and a + b * c - a * (b - c) != 17)
+    n = a * b * c
+    many = a > 1 and b > 2 and c > 3 or a + b + c > 10 and n % 7 == 3 or a == b == c or a < 0 and b < 0 and c < 0
+    return many and not (a == 5 and b == 5 or c == 5 and a - b - c == -5 and a + b * c - a * (b - c) != 17 and n != 1)
 
 def ledger(xs: list[int], rate: int) -> list[int]:
     rate = rate % 1000

@@ -1,4 +1,4 @@
-"""Random programs of the subset that gold code is written in: whatever stands beside whatever, as nobody would write it.
+"""Random programs of the subset that gold code is written in: as nobody would write them.
 
 In: a seed. Out: a source with a function and sometimes a helper, which ends for all inputs, and seldom raises.
 """

@@ -94,7 +94,11 @@ def _signature(node: ast.FunctionDef) -> tuple[tuple[ValueType, ...], ValueType]
 
 def _refuse_recursion(nodes: list[ast.FunctionDef], signatures: _Signatures) -> None:
     calls = {
-        node.name: {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and one.id in signatures}
+        node.name: {
+            one.func.id
+            for one in ast.walk(node)
+            if isinstance(one, ast.Call) and isinstance(one.func, ast.Name) and one.func.id in signatures
+        }
         for node in nodes
     }
     left = dict(calls)
@@ -170,7 +174,9 @@ class _FunctionReader:
         """A variable gets a value of a kind."""
         known = self.kinds.get(name, kind)
         common = joined(known, kind)
-        if name in self.signatures or common is None:
+        if name in self.signatures:
+            refuse(node, f"{name} is a function, and no variable")
+        if common is None:
             refuse(node, f"{name} is {known} and would become {kind}")
         self.kinds[name] = common
 

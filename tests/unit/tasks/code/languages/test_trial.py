@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from spiritsafe.tasks.code.languages.signature import Signature, ValueType
-from spiritsafe.tasks.code.languages.trial import Failure, TrialOutcome, Trial, input_lines
+from spiritsafe.tasks.code.languages.trial import Failure, Trial, TrialOutcome, input_lines
 from spiritsafe.tasks.sandbox.job import Run, RunResult, Step, StepResult, Stop
 
 RUN = Run(steps=(Step(argv=("cc",)), Step(argv=("./main",))))
