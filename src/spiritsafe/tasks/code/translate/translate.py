@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from spiritsafe.tasks.code.languages.signature import Signature
-from spiritsafe.tasks.code.translate.cobol import write_cobol
-from spiritsafe.tasks.code.translate.fortran import write_fortran
-from spiritsafe.tasks.code.translate.reader import read_program
-from spiritsafe.tasks.code.translate.subset import refuse
+from spiritsafe.tasks.code.translate.reading.reader import read_program
+from spiritsafe.tasks.code.translate.reading.subset import refuse
 from spiritsafe.tasks.code.translate.tree import Function
+from spiritsafe.tasks.code.translate.writing.cobol import write_cobol
+from spiritsafe.tasks.code.translate.writing.fortran import write_fortran
 
 _WRITERS: dict[str, Callable[[Sequence[Function], str], str]] = {"fortran": write_fortran, "cobol": write_cobol}
 TRANSLATED = ("python", *_WRITERS)

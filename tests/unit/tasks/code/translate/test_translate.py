@@ -8,7 +8,7 @@ from code_parts import tried
 from code_programs import ProgramMaker
 
 from spiritsafe.tasks.code.languages.signature import Signature, Value, ValueType
-from spiritsafe.tasks.code.translate.subset import SubsetError
+from spiritsafe.tasks.code.translate.reading.subset import SubsetError
 from spiritsafe.tasks.code.translate.translate import TRANSLATED, translate
 from spiritsafe.tasks.sandbox.job import Limits
 

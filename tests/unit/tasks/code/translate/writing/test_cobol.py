@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from spiritsafe.tasks.code.translate.cobol import write_cobol
-from spiritsafe.tasks.code.translate.reader import read_program
+from spiritsafe.tasks.code.translate.reading.reader import read_program
+from spiritsafe.tasks.code.translate.writing.cobol import write_cobol
 
 SOURCE = """def first_big(xs: list[int], low: int) -> int:
     i = 0

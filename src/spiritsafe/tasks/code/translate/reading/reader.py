@@ -14,9 +14,9 @@ from functools import cached_property
 from typing import final
 
 from spiritsafe.tasks.code.languages.signature import Signature, ValueType
-from spiritsafe.tasks.code.translate.aliases import Aliases
-from spiritsafe.tasks.code.translate.expressions import ExpressionReader
-from spiritsafe.tasks.code.translate.subset import ARITHMETIC, annotated, joined, refuse
+from spiritsafe.tasks.code.translate.reading.aliases import Aliases
+from spiritsafe.tasks.code.translate.reading.expressions import ExpressionReader
+from spiritsafe.tasks.code.translate.reading.subset import ARITHMETIC, annotated, joined, refuse
 from spiritsafe.tasks.code.translate.tree import (
     Append,
     Assign,

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from spiritsafe.tasks.code.translate.reader import read_program
-from spiritsafe.tasks.code.translate.signs import is_natural, natural_names
+from spiritsafe.tasks.code.translate.reading.reader import read_program
 from spiritsafe.tasks.code.translate.tree import Assign
+from spiritsafe.tasks.code.translate.writing.signs import is_natural, natural_names
 
 
 def test_numbers_that_are_never_below_zero_are_found() -> None:

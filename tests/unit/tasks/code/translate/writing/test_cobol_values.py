@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from spiritsafe.tasks.code.translate.cobol import write_cobol
-from spiritsafe.tasks.code.translate.reader import read_program
+from spiritsafe.tasks.code.translate.reading.reader import read_program
+from spiritsafe.tasks.code.translate.writing.cobol import write_cobol
 
 
 def body_of(source: str) -> list[str]:

@@ -4,8 +4,8 @@ import ast
 
 import pytest
 
-from spiritsafe.tasks.code.translate.expressions import ExpressionReader
-from spiritsafe.tasks.code.translate.subset import SubsetError
+from spiritsafe.tasks.code.translate.reading.expressions import ExpressionReader
+from spiritsafe.tasks.code.translate.reading.subset import SubsetError
 from spiritsafe.tasks.code.translate.tree import Expr
 
 READER = ExpressionReader(

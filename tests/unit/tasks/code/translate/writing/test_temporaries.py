@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from spiritsafe.tasks.code.translate.layout import Block, Names
-from spiritsafe.tasks.code.translate.temporaries import Temporaries
+from spiritsafe.tasks.code.translate.writing.layout import Block, Names
+from spiritsafe.tasks.code.translate.writing.temporaries import Temporaries
 
 
 def test_a_statements_variables_are_free_after_it_and_not_before() -> None:

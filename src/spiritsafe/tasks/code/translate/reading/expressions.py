@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import final
 
 from spiritsafe.tasks.code.languages.signature import MOST_INT
-from spiritsafe.tasks.code.translate.subset import ARITHMETIC, COMPARISONS, joined, refuse
+from spiritsafe.tasks.code.translate.reading.subset import ARITHMETIC, COMPARISONS, joined, refuse
 from spiritsafe.tasks.code.translate.tree import Expr, Kind, negated, number, shifted
 
 _TEXTS = ("char", "str")

@@ -9,10 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
-from spiritsafe.tasks.code.translate.fortran_functions import FORTRAN_FUNCTIONS
-from spiritsafe.tasks.code.translate.layout import Block, Names, plain_name
-from spiritsafe.tasks.code.translate.signs import is_natural, natural_names
-from spiritsafe.tasks.code.translate.temporaries import Temporaries
 from spiritsafe.tasks.code.translate.tree import (
     Append,
     Assign,
@@ -35,6 +31,10 @@ from spiritsafe.tasks.code.translate.tree import (
     number,
     shifted,
 )
+from spiritsafe.tasks.code.translate.writing.fortran_functions import FORTRAN_FUNCTIONS
+from spiritsafe.tasks.code.translate.writing.layout import Block, Names, plain_name
+from spiritsafe.tasks.code.translate.writing.signs import is_natural, natural_names
+from spiritsafe.tasks.code.translate.writing.temporaries import Temporaries
 
 _INTRINSICS = (
     *("abs", "achar", "allocated", "iachar", "index", "int", "kind", "len", "max", "maxval", "merge", "min", "minval"),

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from spiritsafe.tasks.code.translate.reader import read_program
-from spiritsafe.tasks.code.translate.subset import SubsetError
+from spiritsafe.tasks.code.translate.reading.reader import read_program
+from spiritsafe.tasks.code.translate.reading.subset import SubsetError
 
 HELPERS = """
 def given(zs: list[int], n: int) -> list[int]:

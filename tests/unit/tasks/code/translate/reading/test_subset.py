@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from spiritsafe.tasks.code.translate.subset import SubsetError, annotated, joined, refuse
+from spiritsafe.tasks.code.translate.reading.subset import SubsetError, annotated, joined, refuse
 
 
 def test_errors_name_the_line_and_say_what_to_do() -> None:

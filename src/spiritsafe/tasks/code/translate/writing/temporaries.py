@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import final
 
-from spiritsafe.tasks.code.translate.layout import Block, Names
+from spiritsafe.tasks.code.translate.writing.layout import Block, Names
 
 
 @final

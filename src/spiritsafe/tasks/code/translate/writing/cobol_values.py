@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from typing import final
 
 from spiritsafe.tasks.code.languages.cobol import RESULT_NAME, parameter_name, program_name
-from spiritsafe.tasks.code.translate.layout import Block, Names, plain_name
-from spiritsafe.tasks.code.translate.signs import is_natural, natural_names
-from spiritsafe.tasks.code.translate.temporaries import Temporaries
 from spiritsafe.tasks.code.translate.tree import Expr, Function, Kind, mentions, number, shifted
+from spiritsafe.tasks.code.translate.writing.layout import Block, Names, plain_name
+from spiritsafe.tasks.code.translate.writing.signs import is_natural, natural_names
+from spiritsafe.tasks.code.translate.writing.temporaries import Temporaries
 
 _TEMPORARY: dict[Kind, str] = {"int": "NUMBER", "bool": "HOLDS", "char": "SIGN", "str": "PART", "ints": "LIST"}
 _PARTS: dict[str, tuple[str, ...]] = {"str": ("", "-LENGTH", "-TEXT"), "ints": ("", "-LENGTH", "-ITEM")}

@@ -3,8 +3,8 @@ from __future__ import annotations
 from code_parts import tried
 
 from spiritsafe.tasks.code.languages.signature import Signature, Value
-from spiritsafe.tasks.code.translate.fortran_functions import FORTRAN_FUNCTIONS
 from spiritsafe.tasks.code.translate.translate import translate
+from spiritsafe.tasks.code.translate.writing.fortran_functions import FORTRAN_FUNCTIONS
 
 ALL = """def everything(n: int, m: int, s: str, t: str, xs: list[int]) -> list[int]:
     out = sorted(xs)

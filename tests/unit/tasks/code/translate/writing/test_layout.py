@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from spiritsafe.tasks.code.translate.layout import Block, Names, plain_name
+from spiritsafe.tasks.code.translate.writing.layout import Block, Names, plain_name
 
 
 def test_lines_stand_as_deep_as_they_were_added() -> None:

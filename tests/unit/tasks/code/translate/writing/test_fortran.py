@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from spiritsafe.tasks.code.languages.signature import Signature
-from spiritsafe.tasks.code.translate.fortran import write_fortran
-from spiritsafe.tasks.code.translate.reader import read_program
+from spiritsafe.tasks.code.translate.reading.reader import read_program
 from spiritsafe.tasks.code.translate.translate import translate
+from spiritsafe.tasks.code.translate.writing.fortran import write_fortran
 
 GUARDED = """def first_big(xs: list[int], low: int) -> int:
     i = 0

@@ -1,7 +1,7 @@
 """Writes COBOL: a subprogram in free format, and one more for each function that it calls.
 
 In: functions. Out: source. Variables stand in LOCAL-STORAGE, so that each call finds them fresh; what COBOL has no
-expression for is worked out by :mod:`~spiritsafe.tasks.code.translate.cobol_values` before the statement that needs it.
+expression for is worked out by :mod:`~spiritsafe.tasks.code.translate.writing.cobol_values` before the statement that needs it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from spiritsafe.tasks.code.languages.cobol import (
     parameter_name,
     program_name,
 )
-from spiritsafe.tasks.code.translate.cobol_values import CobolValues
-from spiritsafe.tasks.code.translate.layout import Block
 from spiritsafe.tasks.code.translate.tree import (
     Append,
     Assign,
@@ -34,6 +32,8 @@ from spiritsafe.tasks.code.translate.tree import (
     mentions,
     negated,
 )
+from spiritsafe.tasks.code.translate.writing.cobol_values import CobolValues
+from spiritsafe.tasks.code.translate.writing.layout import Block
 
 _DECLARED: dict[str, str] = {str(kind): line for kind, line in COBOL_DECLARATIONS.items()}
 _DECLARED |= {"char": "01 {0} PIC X.", "edited": "01 {0} PIC -(19)9."}

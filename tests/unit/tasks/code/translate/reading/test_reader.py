@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from spiritsafe.core.errors import TaskError
-from spiritsafe.tasks.code.translate.reader import read_program
-from spiritsafe.tasks.code.translate.subset import SubsetError
+from spiritsafe.tasks.code.translate.reading.reader import read_program
+from spiritsafe.tasks.code.translate.reading.subset import SubsetError
 from spiritsafe.tasks.code.translate.tree import Assign, Count, Each, Function, statements_in
 
 
