@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, final, get_args
 
-from spiritsafe.tasks.code.languages.signature import Signature, Value, ValueType
+from spiritsafe.tasks.code.languages.signature import CodeSignature, CodeValue, ValueType
 from spiritsafe.tasks.sandbox.job import Run, RunResult, StepResult
 
 FailureKind = Literal["compile", "crash", "time", "missing", "nonsense"]
@@ -42,7 +42,7 @@ class Failure:
     reason: str
 
 
-TrialOutcome = Value | Failure
+TrialOutcome = CodeValue | Failure
 
 
 @final
@@ -157,7 +157,7 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _MOST_REASON else text[:_MOST_REASON] + " …"
 
 
-def input_lines(signature: Signature, inputs: Sequence[Sequence[Value]]) -> Iterator[str]:
+def input_lines(signature: CodeSignature, inputs: Sequence[Sequence[CodeValue]]) -> Iterator[str]:
     """Inputs as drivers in Fortran and COBOL read them: one number or text a line, lengths before texts and lists."""
     for values in inputs:
         for value, (_, kind) in zip(values, signature.parameters, strict=True):

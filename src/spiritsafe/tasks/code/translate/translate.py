@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from spiritsafe.tasks.code.languages.signature import Signature
+from spiritsafe.tasks.code.languages.signature import CodeSignature
 from spiritsafe.tasks.code.translate.reading.reader import read_program
-from spiritsafe.tasks.code.translate.reading.subset import refuse
+from spiritsafe.tasks.code.translate.reading.subset import refuse_line
 from spiritsafe.tasks.code.translate.tree import Function
 from spiritsafe.tasks.code.translate.writing.cobol import write_cobol
 from spiritsafe.tasks.code.translate.writing.fortran import write_fortran
@@ -20,7 +20,7 @@ TRANSLATED = ("python", *_WRITERS)
 """Languages that gold code can be had in."""
 
 
-def translate(source: str, signature: Signature, language: str) -> str:
+def translate(source: str, signature: CodeSignature, language: str) -> str:
     """The source in another language.
 
     Args:
@@ -34,5 +34,5 @@ def translate(source: str, signature: Signature, language: str) -> str:
     functions = read_program(source, signature.name)
     entry = next(one for one in functions if one.name == signature.name)
     if tuple(entry.parameters) != signature.parameters or entry.result != signature.result:
-        refuse(0, f"{signature.name} has another signature in the source")
+        refuse_line(0, f"{signature.name} has another signature in the source")
     return source if language == "python" else _WRITERS[language](functions, signature.name)

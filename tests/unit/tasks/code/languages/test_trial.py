@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from spiritsafe.tasks.code.languages.signature import Signature, ValueType
+from spiritsafe.tasks.code.languages.signature import CodeSignature, ValueType
 from spiritsafe.tasks.code.languages.trial import Failure, Trial, TrialOutcome, input_lines
 from spiritsafe.tasks.sandbox.job import Run, RunResult, Step, StepResult, Stop
 
@@ -114,7 +114,7 @@ def test_a_compiler_that_refuses_speaks_for_every_input() -> None:
 
 
 def test_inputs_are_lines_of_numbers_and_texts() -> None:
-    signature = Signature("f", (("a", "int"), ("b", "bool"), ("c", "str"), ("d", "ints")), "int")
+    signature = CodeSignature("f", (("a", "int"), ("b", "bool"), ("c", "str"), ("d", "ints")), "int")
     lines = list(input_lines(signature, [[-5, True, " x", [1, -2]], [0, False, "", []]]))
     zero, one, two = (f"+{number:018d}" for number in range(3))
     assert lines == [f"-{5:018d}", one, two, " x", two, one, f"-{2:018d}", zero, zero, zero, "", zero]

@@ -12,8 +12,8 @@ from typing import final
 from spiritsafe.tasks.code.translate.tree import (
     Append,
     Assign,
-    Count,
-    Each,
+    CountLoop,
+    EachLoop,
     Expr,
     Function,
     If,
@@ -68,7 +68,7 @@ class Aliases:
                 self.changed |= {pair for pair in own if not any(" of the caller" in name for name in pair)}
             case If():
                 return _either(self._body(statement.body, pairs), self._body(statement.otherwise, pairs))
-            case While() | Count() | Each():
+            case While() | CountLoop() | EachLoop():
                 return self._loop(statement, pairs)
             case Return():
                 names = self._shared(statement.value)
@@ -90,7 +90,7 @@ class Aliases:
         kept = pairs if name in names else frozenset(pair for pair in pairs if name not in pair)
         return kept | {frozenset((name, other)) for other in partners - {name}}
 
-    def _loop(self, statement: While | Count | Each, pairs: _Pairs) -> _Pairs:
+    def _loop(self, statement: While | CountLoop | EachLoop, pairs: _Pairs) -> _Pairs:
         outer = self._ends, self._turns
         known: _Pairs | None = None
         while known != pairs:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import final
 
 from spiritsafe.tasks.code.languages.signature import MOST_INT
-from spiritsafe.tasks.code.translate.reading.subset import ARITHMETIC, COMPARISONS, joined, refuse
-from spiritsafe.tasks.code.translate.tree import Expr, Kind, negated, number, shifted
+from spiritsafe.tasks.code.translate.reading.subset import ARITHMETIC, COMPARISONS, common_kind, refuse_line
+from spiritsafe.tasks.code.translate.tree import CodeKind, Expr, negated, number, shifted
 
 _TEXTS = ("char", "str")
-_METHODS: dict[str, Kind] = {"upper": "str", "lower": "str", "isdigit": "bool", "isalpha": "bool"}
+_METHODS: dict[str, CodeKind] = {"upper": "str", "lower": "str", "isdigit": "bool", "isalpha": "bool"}
 
 
 @final
@@ -29,8 +29,8 @@ class ExpressionReader:
         functions: Kinds of parameters and result of each function that may be called.
     """
 
-    kinds: Mapping[str, Kind]
-    functions: Mapping[str, tuple[tuple[Kind, ...], Kind]]
+    kinds: Mapping[str, CodeKind]
+    functions: Mapping[str, tuple[tuple[CodeKind, ...], CodeKind]]
 
     def read(self, node: ast.expr) -> Expr:
         """One expression.
@@ -52,10 +52,10 @@ class ExpressionReader:
         }
         reader = readers.get(type(node))
         if reader is None:
-            refuse(node, f"{ast.unparse(node)} is not in the subset")
+            refuse_line(node, f"{ast.unparse(node)} is not in the subset")
         return reader(node)
 
-    def of_kind(self, node: ast.expr, *kinds: Kind) -> Expr:
+    def of_kind(self, node: ast.expr, *kinds: CodeKind) -> Expr:
         """One that is of one of some kinds.
 
         Raises:
@@ -63,7 +63,7 @@ class ExpressionReader:
         """
         found = self.read(node)
         if found.kind not in kinds:
-            refuse(node, f"{ast.unparse(node)} is of type {found.kind}, not {' or '.join(kinds)}")
+            refuse_line(node, f"{ast.unparse(node)} is of type {found.kind}, not {' or '.join(kinds)}")
         return found
 
     def condition(self, node: ast.expr) -> Expr:
@@ -88,17 +88,17 @@ class ExpressionReader:
             return number(value)
         if isinstance(value, str) and value.isascii() and value.isprintable() | (value == ""):
             return Expr("const", (), "char" if len(value) == 1 else "str", value)
-        return refuse(node, f"{value!r} is no constant of the subset")
+        return refuse_line(node, f"{value!r} is no constant of the subset")
 
     def _name(self, node: ast.Name) -> Expr:
         if node.id not in self.kinds:
-            refuse(node, f"{node.id} has no value yet", "Assign it before, further up.")
+            refuse_line(node, f"{node.id} has no value yet", "Assign it before, further up.")
         return Expr("var", (), self.kinds[node.id], node.id)
 
     def _operation(self, node: ast.BinOp) -> Expr:
         op = ARITHMETIC.get(type(node.op))
         if op is None:
-            refuse(node, f"{ast.unparse(node)}: this operator is not in the subset")
+            refuse_line(node, f"{ast.unparse(node)}: this operator is not in the subset")
         left, right = self.read(node.left), self.read(node.right)
         if op == "+" and left.kind in _TEXTS and right.kind in _TEXTS:
             return Expr("concat", (*_parts(left), *_parts(right)), "str")
@@ -110,15 +110,15 @@ class ExpressionReader:
             return Expr("repeat", (left, right), "str")
         if left.kind == right.kind == "int":
             if op in ("//", "%") and right.op == "const" and not right.value:
-                refuse(node, "division by zero")
+                refuse_line(node, "division by zero")
             return Expr(op, (left, right), "int")
-        return refuse(node, f"{ast.unparse(node)}: {left.kind} {op} {right.kind} is not in the subset")
+        return refuse_line(node, f"{ast.unparse(node)}: {left.kind} {op} {right.kind} is not in the subset")
 
     def _unary(self, node: ast.UnaryOp) -> Expr:
         if isinstance(node.op, ast.Not):
             return negated(self.condition(node.operand))
         if not isinstance(node.op, ast.USub):
-            refuse(node, f"{ast.unparse(node)}: this operator is not in the subset")
+            refuse_line(node, f"{ast.unparse(node)}: this operator is not in the subset")
         operand = self.of_kind(node.operand, "int")
         if operand.op == "const":
             return number(-int(operand.value or 0))
@@ -138,22 +138,22 @@ class ExpressionReader:
         left, right = self.read(left_node), self.read(right_node)
         if isinstance(op, ast.In | ast.NotIn):
             if left.kind != "char" or right.op != "const" or right.kind not in _TEXTS:
-                refuse(left_node, "`in` needs one character and a constant text", "Compare in a loop instead.")
+                refuse_line(left_node, "`in` needs one character and a constant text", "Compare in a loop instead.")
             found = Expr("in", (left, right), "bool")
             return found if isinstance(op, ast.In) else negated(found)
         name = COMPARISONS.get(type(op))
-        common = joined(left.kind, right.kind)
+        common = common_kind(left.kind, right.kind)
         is_ordered = name not in ("==", "!=")
         if name is None or common is None or common == "ints" or (is_ordered and common == "bool"):
-            refuse(left_node, f"{left.kind} and {right.kind} are not compared so in the subset")
+            refuse_line(left_node, f"{left.kind} and {right.kind} are not compared so in the subset")
         return Expr(name, (left, right), "bool")
 
     def _conditional(self, node: ast.IfExp) -> Expr:
         condition = self.condition(node.test)
         one, other = self.read(node.body), self.read(node.orelse)
-        kind = joined(one.kind, other.kind)
+        kind = common_kind(one.kind, other.kind)
         if kind is None:
-            refuse(node, f"{ast.unparse(node)} is either {one.kind} or {other.kind}")
+            refuse_line(node, f"{ast.unparse(node)} is either {one.kind} or {other.kind}")
         return Expr("if", (condition, one, other), kind)
 
     def _list(self, node: ast.List) -> Expr:
@@ -184,7 +184,7 @@ class ExpressionReader:
 
     def _reversed(self, node: ast.Subscript, part: ast.Slice, whole: Expr) -> Expr:
         if ast.unparse(part) != "::-1":
-            refuse(node, f"{ast.unparse(node)}: of steps there is only [::-1]")
+            refuse_line(node, f"{ast.unparse(node)}: of steps there is only [::-1]")
         return Expr("reverse", (whole,), "ints" if whole.kind == "ints" else "str")
 
     def _call(self, node: ast.Call) -> Expr:
@@ -196,10 +196,10 @@ class ExpressionReader:
         if name == "sorted":
             return self._sorted(node)
         if node.keywords:
-            refuse(node, f"{ast.unparse(node)}: arguments have no names in the subset")
+            refuse_line(node, f"{ast.unparse(node)}: arguments have no names in the subset")
         if name in ("min", "max") and len(node.args) in (2, 3):
             return Expr(name, tuple(self.of_kind(arg, "int") for arg in node.args), "int")
-        takes: dict[str, tuple[tuple[Kind, ...], str, Kind]] = {
+        takes: dict[str, tuple[tuple[CodeKind, ...], str, CodeKind]] = {
             "len": (("ints", "str", "char"), "len", "int"),
             "abs": (("int",), "abs", "int"),
             "min": (("ints",), "min_of", "int"),
@@ -211,9 +211,11 @@ class ExpressionReader:
             "int": (("bool",), "int", "int"),
         }
         if name not in takes or len(node.args) != 1:
-            refuse(node, f"{ast.unparse(node)}: this call is not in the subset")
+            refuse_line(node, f"{ast.unparse(node)}: this call is not in the subset")
         kinds, op, kind = takes[name]
-        if name == "ord" and self.read(node.args[0]).kind == "str":  # it has one character, or Python would refuse it
+        if (
+            name == "ord" and self.read(node.args[0]).kind == "str"
+        ):  # it has one character, or Python would refuse_line it
             first = Expr("item", (self.read(node.args[0]), number(0)), "char")
             return Expr("ord", (first,), "int")
         return Expr(op, (self.of_kind(node.args[0], *kinds),), kind)
@@ -222,20 +224,20 @@ class ExpressionReader:
         found = Expr("sorted", (self.of_kind(node.args[0], "ints"),), "ints")
         options = [(option.arg, ast.unparse(option.value)) for option in node.keywords]
         if len(node.args) != 1 or options not in ([], [("reverse", "True")]):
-            refuse(node, f"{ast.unparse(node)}: sorted takes a list, and reverse=True")
+            refuse_line(node, f"{ast.unparse(node)}: sorted takes a list, and reverse=True")
         return Expr("reverse", (found,), "ints") if options else found
 
     def _method(self, node: ast.Call, method: ast.Attribute) -> Expr:
         whole = self.read(method.value)
         if method.attr not in _METHODS or whole.kind not in _TEXTS or node.args or node.keywords:
-            refuse(node, f"{ast.unparse(node)}: this method is not in the subset")
+            refuse_line(node, f"{ast.unparse(node)}: this method is not in the subset")
         kind = _METHODS[method.attr]
         return Expr(method.attr, (whole,), whole.kind if kind == "str" else kind)
 
     def _own(self, node: ast.Call, name: str) -> Expr:
         kinds, result = self.functions[name]
         if len(node.args) != len(kinds) or node.keywords:
-            refuse(node, f"{name} takes {len(kinds)} arguments, without names")
+            refuse_line(node, f"{name} takes {len(kinds)} arguments, without names")
         args = []
         for arg, kind in zip(node.args, kinds, strict=True):
             args.append(self.of_kind(arg, *(_TEXTS if kind == "str" else (kind,))))

@@ -9,36 +9,36 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import final
 
-from spiritsafe.tasks.code.languages.signature import Signature, ValueType
+from spiritsafe.tasks.code.languages.signature import CodeSignature, ValueType
 from spiritsafe.tasks.code.translate.reading.aliases import Aliases
 from spiritsafe.tasks.code.translate.reading.expressions import ExpressionReader
-from spiritsafe.tasks.code.translate.reading.subset import ARITHMETIC, annotated, joined, refuse
+from spiritsafe.tasks.code.translate.reading.flow import always_returns, told_loops
+from spiritsafe.tasks.code.translate.reading.subset import ARITHMETIC, annotated, common_kind, refuse_line
 from spiritsafe.tasks.code.translate.tree import (
     Append,
     Assign,
-    Count,
-    Each,
+    CodeKind,
+    CountLoop,
+    EachLoop,
     Expr,
     Function,
     If,
     Jump,
-    Kind,
     Return,
     SetItem,
     Statement,
     While,
     changed_in,
-    mentions,
     mutated_in,
-    names_in,
     number,
+    variables_in,
 )
 
-_Signatures = Mapping[str, tuple[tuple[Kind, ...], Kind]]
+_Signatures = Mapping[str, tuple[tuple[CodeKind, ...], CodeKind]]
 
 
 def read_program(source: str, entry: str) -> list[Function]:
@@ -54,15 +54,15 @@ def read_program(source: str, entry: str) -> list[Function]:
     try:
         tree = ast.parse(source)
     except SyntaxError as error:
-        refuse(error.lineno or 0, f"this is no Python: {error.msg}")
+        refuse_line(error.lineno or 0, f"this is no Python: {error.msg}")
     nodes = []
     for node in tree.body:
         if not isinstance(node, ast.FunctionDef):
-            refuse(node, "only functions stand at the top of a source of the subset")
+            refuse_line(node, "only functions stand at the top of a source of the subset")
         nodes.append(node)
     signatures = {node.name: _signature(node) for node in nodes}
     if entry not in signatures or len(signatures) < len(nodes):
-        refuse(0, f"the source needs one function {entry}, and no two functions of one name")
+        refuse_line(0, f"the source needs one function {entry}, and no two functions of one name")
     _refuse_recursion(nodes, signatures)
     functions = [_FunctionReader(node, signatures, is_entry=node.name == entry).read() for node in nodes]
     _refuse_aliases(functions, nodes)
@@ -79,16 +79,16 @@ def _refuse_aliases(functions: Sequence[Function], nodes: Sequence[ast.FunctionD
     for node in nodes:
         if pairs := found[node.name].changed:
             names = " and ".join(min(sorted(pair) for pair in pairs))
-            refuse(node, f"{names} may be one list when it changes", "Assign a copy, xs[:].")
+            refuse_line(node, f"{names} may be one list when it changes", "Assign a copy, xs[:].")
 
 
 def _signature(node: ast.FunctionDef) -> tuple[tuple[ValueType, ...], ValueType]:
     given = node.args
     if given.vararg or given.kwarg or given.kwonlyargs or given.posonlyargs or given.defaults or node.decorator_list:
-        refuse(node, "parameters are plain, without defaults, and functions without decorators")
+        refuse_line(node, "parameters are plain, without defaults, and functions without decorators")
     kinds, result = tuple(annotated(arg.annotation) for arg in given.args), annotated(node.returns)
     names = [arg.arg for arg in given.args]
-    Signature(node.name, tuple(zip(names, kinds, strict=True)), result)  # which refuses names
+    CodeSignature(node.name, tuple(zip(names, kinds, strict=True)), result)  # which refuses names
     return kinds, result
 
 
@@ -107,7 +107,7 @@ def _refuse_recursion(nodes: list[ast.FunctionDef], signatures: _Signatures) -> 
             del left[name]
     for node in nodes:
         if node.name in left:
-            refuse(node, f"{node.name} calls itself, be it through others")
+            refuse_line(node, f"{node.name} calls itself, be it through others")
 
 
 @final
@@ -116,24 +116,24 @@ class _FunctionReader:
     node: ast.FunctionDef
     signatures: _Signatures
     is_entry: bool
-    kinds: dict[str, Kind] = field(default_factory=dict)
+    kinds: dict[str, CodeKind] = field(default_factory=dict)
 
     def read(self) -> Function:
         parameters = [arg.arg for arg in self.node.args.args]
         kinds, result = self.signatures[self.node.name]
         self.kinds = dict(zip(parameters, kinds, strict=True))
-        known: dict[str, Kind] | None = None
+        known: dict[str, CodeKind] | None = None
         body: tuple[Statement, ...] = ()
         while known != self.kinds:
             known = dict(self.kinds)
             body = self._body(self.node.body)
-        if not _always_returns(body):
-            refuse(self.node, f"{self.node.name} may end without a return")
-        body = tuple(_with_free_loops(body, body))
+        if not always_returns(body):
+            refuse_line(self.node, f"{self.node.name} may end without a return")
+        body = tuple(told_loops(body, body))
         changed = frozenset(changed_in(body)) & set(parameters)
         mutated = mutated_in(body) & set(parameters)
         if mutated and not self.is_entry:
-            refuse(self.node, f"{min(mutated)} is the caller's list, and changes", "Change a copy, xs[:].")
+            refuse_line(self.node, f"{min(mutated)} is the caller's list, and changes", "Change a copy, xs[:].")
         return Function(self.node.name, self.kinds, len(parameters), result, body, changed)
 
     @cached_property
@@ -152,7 +152,7 @@ class _FunctionReader:
                 continue  # a docstring, say
             reader = self._readers().get(type(node))
             if reader is None:
-                refuse(node, f"{ast.unparse(node).splitlines()[0]!r} is not in the subset")
+                refuse_line(node, f"{ast.unparse(node).splitlines()[0]!r} is not in the subset")
             found += reader(node)
         return tuple(found)
 
@@ -170,19 +170,19 @@ class _FunctionReader:
             ast.Expr: self._append,
         }
 
-    def _set(self, node: ast.AST, name: str, kind: Kind) -> None:
+    def _set(self, node: ast.AST, name: str, kind: CodeKind) -> None:
         """A variable gets a value of a kind."""
         known = self.kinds.get(name, kind)
-        common = joined(known, kind)
+        common = common_kind(known, kind)
         if name in self.signatures:
-            refuse(node, f"{name} is a function, and no variable")
+            refuse_line(node, f"{name} is a function, and no variable")
         if common is None:
-            refuse(node, f"{name} is {known} and would become {kind}")
+            refuse_line(node, f"{name} is {known} and would become {kind}")
         self.kinds[name] = common
 
     def _assign(self, node: ast.Assign) -> list[Statement]:
         if len(node.targets) != 1:
-            refuse(node, "one assignment has one target")
+            refuse_line(node, "one assignment has one target")
         target = node.targets[0]
         if isinstance(target, ast.Tuple):
             return self._assign_many(node, target)
@@ -192,20 +192,20 @@ class _FunctionReader:
 
     def _assign_one(self, node: ast.stmt, target: ast.expr, value: Expr) -> list[Statement]:
         if not isinstance(target, ast.Name):
-            refuse(node, f"{ast.unparse(target)} is no target of the subset")
+            refuse_line(node, f"{ast.unparse(target)} is no target of the subset")
         self._set(node, target.id, value.kind)
         return [Assign(target.id, value)]
 
     def _assign_many(self, node: ast.Assign, target: ast.Tuple) -> list[Statement]:
         """All values are worked out before the first target changes."""
         if not isinstance(node.value, ast.Tuple) or len(node.value.elts) != len(target.elts):
-            refuse(node, "as many values as targets, written out")
+            refuse_line(node, "as many values as targets, written out")
         before: list[Assign] = []
         after: list[Statement] = []
         changed: set[str] = set()
         for one, value_node in zip(target.elts, node.value.elts, strict=True):
             value = self._expressions.read(value_node)
-            if names_in(value) & changed:  # what it needs would have changed by then
+            if variables_in(value) & changed:  # what it needs would have changed by then
                 value = self._kept(node, one, value, before)
             after += (
                 [self._set_item(one, value)] if isinstance(one, ast.Subscript) else self._assign_one(node, one, value)
@@ -225,22 +225,22 @@ class _FunctionReader:
     def _set_item(self, target: ast.Subscript, value: Expr) -> Statement:
         item = self._expressions.read(target)
         if item.op != "item" or item.args[0].op != "var" or item.args[0].kind != "ints" or value.kind != "int":
-            refuse(target, f"{ast.unparse(target)}: only items of lists in variables are set, to whole numbers")
+            refuse_line(target, f"{ast.unparse(target)}: only items of lists in variables are set, to whole numbers")
         return SetItem(str(item.args[0].value), item.args[1], value)
 
     def _declare(self, node: ast.AnnAssign) -> list[Statement]:
         if node.value is None:
-            refuse(node, "a variable needs a value")
+            refuse_line(node, "a variable needs a value")
         value, kind = self._expressions.read(node.value), annotated(node.annotation)
-        if joined(kind, value.kind) != kind:
-            refuse(node, f"{ast.unparse(node.value)} is {value.kind}, not {kind}")
+        if common_kind(kind, value.kind) != kind:
+            refuse_line(node, f"{ast.unparse(node.value)} is {value.kind}, not {kind}")
         found = self._assign_one(node, node.target, value)
         self._set(node, str(getattr(node.target, "id", "")), kind)
         return found
 
     def _augment(self, node: ast.AugAssign) -> list[Statement]:
         if type(node.op) not in ARITHMETIC:
-            refuse(node, f"{ast.unparse(node)!r}: this operator is not in the subset")
+            refuse_line(node, f"{ast.unparse(node)!r}: this operator is not in the subset")
         load = ast.parse(ast.unparse(node.target), mode="eval").body
         value = self._expressions.read(
             ast.fix_missing_locations(ast.copy_location(ast.BinOp(load, node.op, node.value), node))
@@ -255,37 +255,37 @@ class _FunctionReader:
 
     def _while(self, node: ast.While) -> list[Statement]:
         if node.orelse:
-            refuse(node.orelse[0], "loops have no else in the subset")
+            refuse_line(node.orelse[0], "loops have no else in the subset")
         return [While(self._expressions.condition(node.test), self._body(node.body))]
 
     def _for(self, node: ast.For) -> list[Statement]:
         if node.orelse or not isinstance(node.target, ast.Name):
-            refuse(node, "a loop has one variable and no else in the subset")
+            refuse_line(node, "a loop has one variable and no else in the subset")
         name, over = node.target.id, node.iter
         if isinstance(over, ast.Call) and isinstance(over.func, ast.Name) and over.func.id == "range":
             if not 1 <= len(over.args) <= 3 or over.keywords:
-                refuse(node, "range takes one to three numbers")
+                refuse_line(node, "range takes one to three numbers")
             values = [self._expressions.of_kind(arg, "int") for arg in over.args]
             first, end = (number(0), values[0]) if len(values) == 1 else (values[0], values[1])
             step = values[2] if len(values) == 3 else number(1)
             if step.op != "const" or not step.value:
-                refuse(node, "the step of range is a literal, and not 0")
+                refuse_line(node, "the step of range is a literal, and not 0")
             self._set(node, name, "int")
-            return [Count(name, first, end, int(step.value), self._body(node.body), is_own=True)]
+            return [CountLoop(name, first, end, int(step.value), self._body(node.body), is_own=True)]
         whole = self._expressions.of_kind(over, "char", "str", "ints")
         self._set(node, name, "int" if whole.kind == "ints" else "char")
         body = self._body(node.body)
         if whole.op == "var" and whole.value in mutated_in(body):
-            refuse(node, f"{whole.value} changes while the loop goes over it")
-        return [Each(name, whole, body)]
+            refuse_line(node, f"{whole.value} changes while the loop goes over it")
+        return [EachLoop(name, whole, body)]
 
     def _return(self, node: ast.Return) -> list[Statement]:
         if node.value is None:
-            refuse(node, "a return needs a value")
+            refuse_line(node, "a return needs a value")
         kind = self.signatures[self.node.name][1]
         value = self._expressions.read(node.value)
-        if joined(kind, value.kind) != kind:
-            refuse(node, f"{ast.unparse(node.value)} is {value.kind}, and the result {kind}")
+        if common_kind(kind, value.kind) != kind:
+            refuse_line(node, f"{ast.unparse(node.value)} is {value.kind}, and the result {kind}")
         return [Return(value)]
 
     def _append(self, node: ast.Expr) -> list[Statement]:
@@ -298,59 +298,5 @@ class _FunctionReader:
             or len(call.args) != 1
             or self._expressions.read(call.func.value).kind != "ints"
         ):
-            refuse(node, f"{ast.unparse(node)!r} is not in the subset")
+            refuse_line(node, f"{ast.unparse(node)!r} is not in the subset")
         return [Append(call.func.value.id, self._expressions.of_kind(call.args[0], "int"))]
-
-
-def _always_returns(body: tuple[Statement, ...]) -> bool:
-    if not body:
-        return False
-    last = body[-1]
-    if isinstance(last, If):
-        return _always_returns(last.body) and _always_returns(last.otherwise)
-    if isinstance(last, While):
-        return last.condition.op == "const" and last.condition.value is True and not _is_left(last.body)
-    return isinstance(last, Return)
-
-
-def _is_left(body: tuple[Statement, ...]) -> bool:
-    """Whether a loop's body jumps to its end."""
-    return any(
-        _is_left(one.body + one.otherwise) if isinstance(one, If) else isinstance(one, Jump) and one.is_end
-        for one in body
-    )
-
-
-def _with_free_loops(body: tuple[Statement, ...], everything: tuple[Statement, ...]) -> Iterable[Statement]:
-    """The same, with those loops told whose variable is not theirs alone."""
-    for one in body:
-        if isinstance(one, If):
-            yield replace(
-                one,
-                body=tuple(_with_free_loops(one.body, everything)),
-                otherwise=tuple(_with_free_loops(one.otherwise, everything)),
-            )
-        elif isinstance(one, Count):
-            inside = tuple(_with_free_loops(one.body, everything))
-            is_own = one.name not in changed_in(one.body) and not _is_asked(everything, one.name)
-            yield replace(one, body=inside, is_own=is_own)
-        elif isinstance(one, While | Each):
-            yield replace(one, body=tuple(_with_free_loops(one.body, everything)))
-        else:
-            yield one
-
-
-def _is_asked(body: Iterable[Statement], name: str) -> bool:
-    """Whether a variable is asked for or set outside the loops that count with it."""
-    for one in body:
-        if isinstance(one, Count) and one.name == name:
-            if any(mentions(value, name) for value in (one.first, one.end)):
-                return True
-            continue
-        values = [value for value in (getattr(one, key) for key in one.__slots__) if isinstance(value, Expr)]
-        if any(mentions(value, name) for value in values) or getattr(one, "name", None) == name:
-            return True
-        inside = [*getattr(one, "body", ()), *getattr(one, "otherwise", ())]
-        if _is_asked(inside, name):
-            return True
-    return False

@@ -10,7 +10,7 @@ from typing import NoReturn, final
 
 from spiritsafe.core.errors import TaskError
 from spiritsafe.tasks.code.languages.signature import PYTHON_TYPES, ValueType
-from spiritsafe.tasks.code.translate.tree import Kind
+from spiritsafe.tasks.code.translate.tree import CodeKind
 
 
 @final
@@ -18,7 +18,7 @@ class SubsetError(TaskError):
     """A source that is not in the subset, or does not fit its types."""
 
 
-def refuse(place: ast.AST | int, what: str, hint: str = "Write it with what the subset has.") -> NoReturn:
+def refuse_line(place: ast.AST | int, what: str, hint: str = "Write it with what the subset has.") -> NoReturn:
     """Name the line.
 
     Raises:
@@ -45,7 +45,7 @@ COMPARISONS: dict[type[ast.cmpop], str] = {
 }
 
 
-def joined(one: Kind, other: Kind) -> Kind | None:
+def common_kind(one: CodeKind, other: CodeKind) -> CodeKind | None:
     """The kind of what may be either; None: there is none."""
     if one == other:
         return one
@@ -61,5 +61,5 @@ def annotated(node: ast.expr | None) -> ValueType:
     text = ast.unparse(node) if node is not None else ""
     kinds = {text: kind for kind, text in PYTHON_TYPES.items()}
     if text not in kinds:
-        refuse(node or 0, f"{text or 'nothing'!r} is no type of the subset", f"Write one of {', '.join(kinds)}.")
+        refuse_line(node or 0, f"{text or 'nothing'!r} is no type of the subset", f"Write one of {', '.join(kinds)}.")
     return kinds[text]

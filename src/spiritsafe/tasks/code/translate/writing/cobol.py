@@ -1,7 +1,7 @@
 """Writes COBOL: a subprogram in free format, and one more for each function that it calls.
 
 In: functions. Out: source. Variables stand in LOCAL-STORAGE, so that each call finds them fresh; what COBOL has no
-expression for is worked out by :mod:`~spiritsafe.tasks.code.translate.writing.cobol_values` before the statement that needs it.
+expression for is worked out before the statement that needs it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from spiritsafe.tasks.code.languages.cobol import (
 from spiritsafe.tasks.code.translate.tree import (
     Append,
     Assign,
-    Count,
-    Each,
+    CountLoop,
+    EachLoop,
     Function,
     If,
     Jump,
@@ -33,7 +33,7 @@ from spiritsafe.tasks.code.translate.tree import (
     negated,
 )
 from spiritsafe.tasks.code.translate.writing.cobol_values import CobolValues
-from spiritsafe.tasks.code.translate.writing.layout import Block
+from spiritsafe.tasks.code.translate.writing.layout import CodeBlock
 
 _DECLARED: dict[str, str] = {str(kind): line for kind, line in COBOL_DECLARATIONS.items()}
 _DECLARED |= {"char": "01 {0} PIC X.", "edited": "01 {0} PIC -(19)9."}
@@ -56,7 +56,7 @@ def _program(function: Function) -> str:
     name = program_name(function.name)
     given = [(parameter_name(parameter), kind) for parameter, kind in function.parameters]
     given.append((RESULT_NAME, function.result))
-    block = Block(4)
+    block = CodeBlock(4)
     for line in ("IDENTIFICATION DIVISION.", f"PROGRAM-ID. {name}.", "DATA DIVISION."):
         block.add(line)
     if values.temporaries.declared:
@@ -96,9 +96,9 @@ def _statement(values: CobolValues, statement: Statement) -> None:
             _if(values, statement)
         case While():
             _while(values, statement)
-        case Count():
+        case CountLoop():
             _count(values, statement)
-        case Each():
+        case EachLoop():
             _each(values, statement)
         case Return():
             values.set(RESULT_NAME, statement.value, values.result)
@@ -172,7 +172,7 @@ def _while(values: CobolValues, statement: While) -> None:
     block.add("END-PERFORM")
 
 
-def _count(values: CobolValues, statement: Count) -> None:
+def _count(values: CobolValues, statement: CountLoop) -> None:
     name = values.variables[statement.name]
     counter = name if statement.is_own else values.temporary("int")
     changed = changed_in(statement.body)
@@ -188,7 +188,7 @@ def _count(values: CobolValues, statement: Count) -> None:
     values.block.add("END-PERFORM")
 
 
-def _each(values: CobolValues, statement: Each) -> None:
+def _each(values: CobolValues, statement: EachLoop) -> None:
     whole = statement.whole
     is_still = whole.op == "var" and whole.value not in changed_in(statement.body)
     over = values.variables[str(whole.value)] if is_still and whole.kind != "char" else values.whole(whole, is_new=True)

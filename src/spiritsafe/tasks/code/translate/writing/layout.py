@@ -13,7 +13,7 @@ _WIDTH = 100
 
 
 @final
-class Block:
+class CodeBlock:
     """Lines that grow; each knows how deep it stands.
 
     Args:

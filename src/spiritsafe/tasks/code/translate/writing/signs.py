@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from spiritsafe.tasks.code.translate.tree import Assign, Count, Each, Expr, Function, statements_in
+from spiritsafe.tasks.code.translate.tree import Assign, CountLoop, EachLoop, Expr, Function, statements_in
 
 
 def natural_names(function: Function) -> frozenset[str]:
@@ -23,9 +23,9 @@ def natural_names(function: Function) -> frozenset[str]:
 
 def _doubtful(function: Function, names: frozenset[str]) -> Iterator[str]:
     for one in statements_in(function.body):
-        if isinstance(one, Each) or (isinstance(one, Assign) and not is_natural(one.value, names)):
+        if isinstance(one, EachLoop) or (isinstance(one, Assign) and not is_natural(one.value, names)):
             yield one.name
-        elif isinstance(one, Count):
+        elif isinstance(one, CountLoop):
             lowest = one.first if one.step > 0 else one.end
             is_above = one.step < 0 and lowest.op == "const" and int(lowest.value or 0) >= -1
             if not is_above and not is_natural(lowest, names):

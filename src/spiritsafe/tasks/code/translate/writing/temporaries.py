@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import final
 
-from spiritsafe.tasks.code.translate.writing.layout import Block, Names
+from spiritsafe.tasks.code.translate.writing.layout import CodeBlock, Names
 
 
 @final
@@ -57,7 +57,7 @@ class Temporaries:
         del self._used[before:]
 
     @contextmanager
-    def tried(self, block: Block) -> Iterator[list[tuple[int, str]]]:
+    def tried(self, block: CodeBlock) -> Iterator[list[tuple[int, str]]]:
         """What is written and taken meanwhile never was; its lines."""
         names, kept = self._names.copy(), (list(self.declared), list(self._free), list(self._used))
         with block.aside() as lines:

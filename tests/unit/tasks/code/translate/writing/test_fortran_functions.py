@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from code_parts import tried
 
-from spiritsafe.tasks.code.languages.signature import Signature, Value
+from spiritsafe.tasks.code.languages.signature import CodeSignature, CodeValue
 from spiritsafe.tasks.code.translate.translate import translate
 from spiritsafe.tasks.code.translate.writing.fortran_functions import FORTRAN_FUNCTIONS
 
@@ -22,14 +22,14 @@ def everything(n: int, m: int, s: str, t: str, xs: list[int]) -> list[int]:
 
 
 def test_each_function_does_what_python_does() -> None:
-    signature = Signature(
+    signature = CodeSignature(
         "everything", (("n", "int"), ("m", "int"), ("s", "str"), ("t", "str"), ("xs", "ints")), "ints"
     )
     text = translate(ALL, signature, "fortran")
     assert all(f"function {name}(" in text for name in FORTRAN_FUNCTIONS)
     most = 10**18 - 1
     texts = ["", " ", "a", "a ", "ab", "B", "az@[`{Z", "a!"]
-    inputs: list[list[Value]] = [
+    inputs: list[list[CodeValue]] = [
         [n, m, s, t, xs]
         for n, m, xs in ((-most, 3, [3, 1, 2]), (most, -7, []), (0, -1, [1, 1, -5]), (-8, 4, [9]))
         for s in texts

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from spiritsafe.tasks.code.translate.writing.layout import Block, Names, plain_name
+from spiritsafe.tasks.code.translate.writing.layout import CodeBlock, Names, plain_name
 
 
 def test_lines_stand_as_deep_as_they_were_added() -> None:
-    block = Block(2)
+    block = CodeBlock(2)
     block.add("if a\n  x")
     with block.deeper():
         block.add("b")
@@ -16,7 +16,7 @@ def test_lines_stand_as_deep_as_they_were_added() -> None:
 
 
 def test_long_lines_go_on_where_they_are_best_read() -> None:
-    block = Block(2)
+    block = CodeBlock(2)
     with block.deeper():
         block.add("if (" + " and ".join(["a"] * 12) + " .and. " + "b + " * 20 + "c .or. f(x, y)) then")
     lines = block.text(more=" &").split("\n")
@@ -27,13 +27,13 @@ def test_long_lines_go_on_where_they_are_best_read() -> None:
 
 
 def test_texts_in_quotes_are_not_broken() -> None:
-    block = Block(2)
+    block = CodeBlock(2)
     text = "call it('" + "word " * 30 + "', \"" + "it's " * 10 + '")'
     block.add(text)
     found = block.text().split("\n")
     assert " ".join(line.strip() for line in found) == text
     assert any("word " * 30 in line for line in found)
-    block = Block(2)
+    block = CodeBlock(2)
     block.add("x" * 300)
     assert block.text() == "x" * 300
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from spiritsafe.tasks.code.translate.writing.layout import Block, Names
+from spiritsafe.tasks.code.translate.writing.layout import CodeBlock, Names
 from spiritsafe.tasks.code.translate.writing.temporaries import Temporaries
 
 
@@ -20,7 +20,7 @@ def test_a_statements_variables_are_free_after_it_and_not_before() -> None:
 
 
 def test_what_is_tried_leaves_nothing() -> None:
-    block, temporaries = Block(2), Temporaries(Names([]), {"str": ("", "-TEXT")})
+    block, temporaries = CodeBlock(2), Temporaries(Names([]), {"str": ("", "-TEXT")})
     with temporaries.statement():
         with temporaries.tried(block) as lines:
             tried = temporaries.take("part", "str")
