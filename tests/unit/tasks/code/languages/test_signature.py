@@ -49,3 +49,13 @@ def test_inputs_fit_a_signature_one_by_one() -> None:
     assert not signature.accepts([True, 1])
     assert not signature.accepts([1])
     assert not signature.accepts([1, True, 1])
+
+
+def test_functions_of_fortrans_own_and_parts_in_cobol_are_refused() -> None:
+    for name in ("read", "len", "index"):
+        CodeSignature("f", ((name, "int"),), "int")
+        with pytest.raises(TaskError, match="Fortran's own"):
+            CodeSignature(name, (), "int")
+    CodeSignature("f", (("max_length", "int"), ("length", "str")), "int")
+    with pytest.raises(TaskError, match="part of another"):
+        CodeSignature("f", (("word", "str"), ("word_length", "int")), "int")

@@ -213,9 +213,7 @@ class ExpressionReader:
         if name not in takes or len(node.args) != 1:
             refuse_line(node, f"{ast.unparse(node)}: this call is not in the subset")
         kinds, op, kind = takes[name]
-        if (
-            name == "ord" and self.read(node.args[0]).kind == "str"
-        ):  # it has one character, or Python would refuse_line it
+        if name == "ord" and self.read(node.args[0]).kind == "str":  # it has one character
             first = Expr("item", (self.read(node.args[0]), number(0)), "char")
             return Expr("ord", (first,), "int")
         return Expr(op, (self.of_kind(node.args[0], *kinds),), kind)

@@ -106,7 +106,9 @@ class CobolValues(CobolExpressions):
             self.block.add(f"DIVIDE {right} INTO {name}" if left == name else f"DIVIDE {left} BY {right} GIVING {name}")
         elif op in ("+", "-") and text.startswith(f"{name} {op} ") and text.count(" ") == 2:
             words = ("ADD", "TO") if op == "+" else ("SUBTRACT", "FROM")
-            self.block.add(f"{words[0]} {text.split(' ')[2].strip('()')} {words[1]} {name}")
+            operand = text.split(" ")[2]
+            operand = operand[1:-1] if operand.startswith("(") else operand  # a number below zero
+            self.block.add(f"{words[0]} {operand} {words[1]} {name}")
         else:
             self.block.add(f"COMPUTE {name} = {text}")
 

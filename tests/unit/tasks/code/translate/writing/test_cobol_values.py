@@ -35,10 +35,11 @@ def test_names_of_parts_are_nobody_elses() -> None:
 
 
 def test_numbers_are_added_to_themselves() -> None:
-    source = (
-        "def f(n: int) -> int:\n    n += 2\n    n -= 3\n    n += -5\n    n -= -n\n    n = n + n * 2\n    return n\n"
-    )
-    assert body_of(source)[:-1] == [
+    source = "def f(n: int) -> int:\n    n += 2\n    n -= 3\n    n += -5\n    n -= -n\n    n = n + n * 2\n"
+    source += "    n += len(str(n))\n    xs = [n]\n    n += xs[0]\n    return n\n"
+    lines = body_of(source)
+    assert lines[-2] == "ADD WS-XS-ITEM(1) TO LK-N"
+    assert lines[:5] == [
         "ADD 2 TO LK-N",
         "SUBTRACT 3 FROM LK-N",
         "ADD -5 TO LK-N",
