@@ -66,7 +66,8 @@ class Trial:
         """One for each input, in their order."""
         for step in result.steps[:-1]:
             if step.code != 0:
-                reason = "the compiler took too long" if result.stop else _shortened(step.errors or step.text)
+                said = f"the compiler was ended: {result.stop}" if result.stop else step.errors or step.text
+                reason = _shortened(said)
                 return [Failure("compile", reason)] * self.num_inputs
         last = result.steps[-1]
         values, said = self._values(last), self._ends(last)

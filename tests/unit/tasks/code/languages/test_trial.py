@@ -110,7 +110,7 @@ def test_a_compiler_that_refuses_speaks_for_every_input() -> None:
     assert found[0].kind == "compile"
     assert len(found[0].reason) < 1100
     slow = RunResult(steps=(StepResult(), StepResult()), stop="time", files={}, layer="none")
-    assert trial.outcomes(slow)[0] == Failure("compile", "the compiler took too long")
+    assert trial.outcomes(slow)[0] == Failure("compile", "the compiler was ended: time")
 
 
 def test_inputs_are_lines_of_numbers_and_texts() -> None:
