@@ -47,7 +47,7 @@ def whole(low: int, high: int, *near: int) -> Supply:
 
 
 def rows(item: Supply, least: int = 0, most: int = 10) -> Supply:
-    """Lists of ``least`` to ``most`` integers; some have few different ones, some are in order."""
+    """Lists of ``least`` to ``most`` integers; some have few different ones, some runs, some are in order."""
     numbers = [n for n in item.edges if isinstance(n, int)]
     few = (numbers * most)[: max(least, min(6, most))]
     candidates = [[], numbers[:1], [numbers[0]] * 2, sorted(few), few, sorted(few, reverse=True), [numbers[-1]] * 3]
@@ -57,10 +57,12 @@ def rows(item: Supply, least: int = 0, most: int = 10) -> Supply:
         length = rng.randint(least, most)
         pool = [item.draw(rng) for _ in range(length)]
         style = rng.random()
-        if style < 0.3 and pool:
+        if style < 0.25 and pool:
             pool = [rng.choice(pool[:3]) for _ in range(length)]
+        elif style > 0.75:
+            pool = [n for n in pool for _ in range(rng.randint(1, 6))][:length]
         result = [int(n) for n in pool]  # type: ignore[arg-type]  # they are integers
-        return sorted(result, reverse=rng.random() < 0.5) if 0.3 <= style < 0.45 else result
+        return sorted(result, reverse=rng.random() < 0.5) if 0.25 <= style < 0.4 else result
 
     return Supply(edges, draw)
 

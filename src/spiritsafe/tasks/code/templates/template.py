@@ -157,6 +157,17 @@ def scaled(name: str, factor: int) -> str:
     return name if factor == 1 else f"-{name}" if factor == -1 else f"{name} * {factor}"
 
 
+def added(name: str, factor: int) -> str:
+    """Code that adds a multiple to what stands before it: `` + y * 3``, `` - y``."""
+    return f" {'+' if factor > 0 else '-'} {scaled(name, abs(factor))}"
+
+
 def plus(amount: int) -> str:
     """Words that add a constant: ``plus 3``, ``minus 3``."""
     return f"minus {-amount}" if amount < 0 else f"plus {amount}"
+
+
+def asking(gold: str, asked: str) -> str:
+    """Code without the lines that end in a comment with another name than what is asked for."""
+    lines = (line.partition("  # ") for line in gold.splitlines())
+    return "".join(f"{code}\n" for code, _, name in lines if name in ("", asked))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from spiritsafe.tasks.code.templates.inputs import Arguments, rows, truth, whole
-from spiritsafe.tasks.code.templates.template import Exercise, template
+from spiritsafe.tasks.code.templates.template import Exercise, asking, template
 
 _ROUNDINGS = {
     "half up": ("(", " + {half}) // {whole}", "rounded to whole cents, half a cent up"),
@@ -152,32 +152,41 @@ def savings(balance: int, years: int) -> int:
     )
 
 
+def _what_matters_to_a_loan(s: dict[str, Any]) -> dict[str, Any]:
+    s = s if s["step"] else s | {"every": 2}
+    # cents that are rounded hardly ever change a number of months
+    return s | {"rounding": "half up"} if s["asked"] == "months" else s
+
+
 @template(
     level=4,
-    settle=lambda s: s if s["step"] else s | {"every": 2},
+    settle=_what_matters_to_a_loan,
     rate=range(10, 300, 5),
     rounding=tuple(_ROUNDINGS),
     step=range(0, 501, 25),
     every=range(2, 13),
     cap=range(20, 121, 10),
-    asked=("months", "interest"),
+    asked=("months", "total"),
 )
 def _loan(rate: int, rounding: str, step: int, every: int, cap: int, asked: str) -> Exercise:
     result = "how many months that takes" if asked == "months" else "the sum of all interest, in cents"
     raise_ = f"        if months % {every} == 0:\n            payment += {step}\n" if step else ""
     rise = f" After every {every} months the payment rises by {step} cents." if step else ""
     return Exercise(
-        gold=f"""\
+        gold=asking(
+            f"""\
 def repay(debt: int, payment: int) -> int:
     months = 0
-    total = 0
+    total = 0  # total
     while debt > 0 and months < {cap}:
         interest = {_rounded(f"debt * {rate}", 10_000, rounding)}
-        total += interest
+        total += interest  # total
         debt = max(debt + interest - payment, 0)
         months += 1
-{raise_}    return {"months" if asked == "months" else "total"}
+{raise_}    return {asked}
 """,
+            asked,
+        ),
         wordings=(
             f"A debt in cents is paid back by a monthly payment. In each month, interest of {rate} basis points "
             f"(hundredths of a percent) of the debt, {_rounding_words(rounding)}, is added to it, then the payment is "
@@ -197,41 +206,42 @@ def repay(debt: int, payment: int) -> int:
     limit=(*range(0, 10_001, 500),),
     fee=range(5, 500, 5),
     threshold=range(0, 5001, 250),
-    asked=("balance", "refused", "fees"),
+    asked=("balance", "lowest", "fees"),
     is_net=(True, False),
 )
 def _ledger(limit: int, fee: int, threshold: int, asked: str, is_net: bool) -> Exercise:
     result = {
         "balance": "the balance at the end",
-        "refused": "how many bookings were refused",
+        "lowest": "the lowest balance that there was after any booking or at the start",
         "fees": "the sum of the fees",
     }[asked]
     floor = str(-limit)
     tested = "balance + amount" if not is_net else f"balance + amount - {fee}"
-    room = "the fee included, " if is_net else ""
-    value = {"balance": "balance", "refused": "refused", "fees": "fees"}[asked]
+    room = "the fee included, " if is_net else "without any fee, "
     return Exercise(
-        gold=f"""\
+        gold=asking(
+            f"""\
 def book(amounts: list[int]) -> int:
     balance = 0
-    refused = 0
-    fees = 0
+    lowest = 0  # lowest
+    fees = 0  # fees
     for amount in amounts:
         if amount < 0 and {tested} < {floor}:
-            refused += 1
-        else:
-            balance += amount
-            if balance < {threshold}:
-                balance -= {fee}
-                fees += {fee}
-    return {value}
+            continue
+        balance += amount
+        if balance < {threshold}:
+            balance -= {fee}
+            fees += {fee}  # fees
+        lowest = min(lowest, balance)  # lowest
+    return {asked}
 """,
+            asked,
+        ),
         wordings=(
             "An account starts at 0 cents. Its bookings come in order: positive amounts are paid in, negative ones "
-            "are paid out. A payment out is refused, without any other effect, if with it "
-            f"({room or 'without any fee, '}whether or not one would fall due) the balance would be less than "
-            f"{floor}. After each booking that is not refused, a fee of {fee} cents is taken if the balance is less "
-            f"than {threshold}. Return {result}.",
+            f"are paid out. A payment out is refused, without any other effect, if with it ({room}whether or not one "
+            f"would fall due) the balance would be less than {floor}. After each booking that is not refused, a fee "
+            f"of {fee} cents is taken if the balance is less than {threshold}. Return {result}.",
             "Process a list of amounts on an account that holds 0 cents at first. Refuse a negative amount if "
             f"balance plus amount{f' minus {fee}' if is_net else ''} is below {floor}. Every other amount is added to "
             f"the balance; then, if the balance is below {threshold}, {fee} cents are subtracted as a fee. Return "
@@ -249,7 +259,7 @@ def book(amounts: list[int]) -> int:
     level=3,
     regular=range(4, 13),
     weekly=range(20, 50, 2),
-    premium=range(5, 101, 5),
+    premium=(*range(5, 50, 5), *range(55, 100, 5)),
     bonus=range(100, 2001, 100),
     rounding=tuple(_ROUNDINGS),
 )
@@ -313,24 +323,26 @@ def _store(start: int, threshold: int, order: int, delay: int, asked: str) -> Ex
     }[asked]
     days = "the next day" if delay == 1 else f"{delay} days later"
     return Exercise(
-        gold=f"""\
+        gold=asking(
+            f"""\
 def store(demands: list[int]) -> int:
     stock = {start}
-    missing = 0
-    orders = 0
+    missing = 0  # missing
+    orders = 0  # orders
     due = -1
     for day in range(len(demands)):
         if day == due:
             stock += {order}
             due = -1
-        sold = min(stock, demands[day])
-        missing += demands[day] - sold
-        stock -= sold
+        missing += max(demands[day] - stock, 0)  # missing
+        stock = max(stock - demands[day], 0)
         if stock < {threshold} and due < 0:
             due = day + {delay}
-            orders += 1
+            orders += 1  # orders
     return {asked}
 """,
+            asked,
+        ),
         wordings=(
             f"A store has {start} pieces; the list says how many are wanted on each day. On each day it first "
             f"receives what is due, then sells as much as is wanted and there, and then, if fewer than {threshold} "
@@ -349,8 +361,8 @@ def store(demands: list[int]) -> int:
     level=2,
     base=range(100, 1001, 50),
     free=range(1, 16),
-    per=range(5, 100, 5),
-    percent=range(5, 60, 5),
+    per=(*range(3, 100, 10), *range(7, 100, 10), *range(9, 100, 10)),  # so that prices end in any two digits
+    percent=(*range(5, 50, 5), 55, 60, 65, 70),
     rounding=tuple(_ROUNDINGS),
 )
 def _fare(base: int, free: int, per: int, percent: int, rounding: str) -> Exercise:

@@ -6,8 +6,8 @@ from itertools import combinations, product
 from typing import Any
 
 from spiritsafe.tasks.code.templates.inputs import Arguments, rows, whole
-from spiritsafe.tasks.code.templates.template import Exercise, scaled, shifted, template
-from spiritsafe.tasks.code.templates.themes.phrases import CONDITIONS, condition_code, condition_words, numbers_in
+from spiritsafe.tasks.code.templates.template import Exercise, asking, scaled, shifted, template
+from spiritsafe.tasks.code.templates.themes.phrases import CONDITIONS, condition_code, condition_words, numbers_near
 
 _GRID = (
     "The list holds the cells of a grid row by row, from the top; each row has width cells, and the last row is "
@@ -137,7 +137,7 @@ def colony(cells: list[int], width: int, steps: int) -> {"int" if asked == "aliv
     is_row=(True, False),
     is_greatest=(True, False),
     is_last=(False, True),
-    asked=("place", "sum"),
+    asked=("place", "best"),
 )
 def _best_line(condition: str, is_row: bool, is_greatest: bool, is_last: bool, asked: str) -> Exercise:
     line = "row" if is_row else "column"
@@ -152,10 +152,11 @@ def _best_line(condition: str, is_row: bool, is_greatest: bool, is_last: bool, a
         else f"the {side} sum of a {line}"
     )
     return Exercise(
-        gold=f"""\
+        gold=asking(
+            f"""\
 def best_line(cells: list[int], width: int) -> int:
     height = len(cells) // width
-    place = 0
+    place = 0  # place
     best = 0
     for i in range({outer}):
         total = 0
@@ -165,9 +166,11 @@ def best_line(cells: list[int], width: int) -> int:
                 total += x
         if i == 0 or total {sign} best:
             best = total
-            place = i
-    return {"place" if asked == "place" else "best"}
+            place = i  # place
+    return {asked}
 """,
+            asked,
+        ),
         wordings=(
             f"For each {line} of the grid, add up its numbers {condition_words(condition)} (0 if there are none). "
             f"Return {result}.",
@@ -175,7 +178,7 @@ def best_line(cells: list[int], width: int) -> int:
             f"0. Return {result}.",
         ),
         notes=f"{_GRID} There is at least one row.",
-        supplies=(rows(whole(-60, 60, *numbers_in(condition)), least=1, most=20), whole(1, 5, 3)),
+        supplies=(rows(whole(-60, 60, *numbers_near(condition)), least=1, most=20), whole(1, 5, 3)),
         fit=_whole_rows,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spiritsafe.tasks.code.templates.inputs import rows, whole
-from spiritsafe.tasks.code.templates.template import Exercise, plus, scaled, shifted, template
+from spiritsafe.tasks.code.templates.template import Exercise, added, asking, plus, scaled, shifted, template
 from spiritsafe.tasks.code.templates.themes.phrases import (
     CHANGES,
     CONDITIONS,
@@ -11,7 +11,7 @@ from spiritsafe.tasks.code.templates.themes.phrases import (
     change_words,
     condition_code,
     condition_words,
-    numbers_in,
+    numbers_near,
     with_own_change,
 )
 
@@ -20,14 +20,13 @@ _NUMBERS = whole(-99, 99)
 
 @template(level=1, a=(*range(-9, 0), *range(1, 10)), b=(*range(-9, 0), *range(1, 10)), c=range(-20, 21))
 def _both_ends(a: int, b: int, c: int) -> Exercise:
-    second = scaled("values[-1]", b) if b > 0 else f"({scaled('values[-1]', b)})"
     return Exercise(
         gold=f"""\
 def ends(values: list[int]) -> int:
-    return {scaled("values[0]", a)} + {second}{shifted(c)}
-""".replace("+ (-values[-1])", "- values[-1]"),
+    return {scaled("values[0]", a)}{added("values[-1]", b)}{shifted(c)}
+""",
         wordings=(
-            f"Return {a} times the first number of the list plus {b} times its last number, {plus(c)}.",
+            f"Return {a} times the first number of the list {plus(b)} times its last number, {plus(c)}.",
             f"Multiply the first number of the list by {a} and the last one by {b}; return the sum of both products "
             f"{plus(c)}.",
         ),
@@ -70,7 +69,7 @@ def chosen_total(values: list[int]) -> int:
             f"Return {w} times the {fold} of the numbers in the list {condition_words(condition)}, {plus(b)}.",
         ),
         notes="The sum or number is 0 if there is none.",
-        supplies=(rows(whole(-99, 99, *numbers_in(condition))),),
+        supplies=(rows(whole(-99, 99, *numbers_near(condition))),),
     )
 
 
@@ -92,7 +91,7 @@ def choose(values: list[int]) -> list[int]:
             f"{change_words(change)} into the result.",
         ),
         notes="The result is empty if no number is kept.",
-        supplies=(rows(whole(-99, 99, *numbers_in(condition))),),
+        supplies=(rows(whole(-99, 99, *numbers_near(condition))),),
     )
 
 
@@ -285,14 +284,16 @@ def _longest_run(condition: str, asked: str, least: int, is_last: bool) -> Exerc
         "start": "the place of its first number (the list's first place is 0)",
         "sum": "the sum of its numbers",
     }[asked]
-    end = {"length": "best", "start": "place", "sum": "sum(values[place:place + best])"}[asked]
+    end = {"length": "best", "start": "place", "sum": "total"}[asked]
     comparison = ">=" if is_last else ">"
     which = "last" if is_last else "first"
     return Exercise(
-        gold=f"""\
+        gold=asking(
+            f"""\
 def longest(values: list[int]) -> int:
     best = 0
-    place = -1
+    place = -1  # start
+    total = 0  # sum
     length = 0
     for i in range(len(values)):
         x = values[i]
@@ -300,13 +301,16 @@ def longest(values: list[int]) -> int:
             length += 1
             if length {comparison} best:
                 best = length
-                place = i - length + 1
+                place = i - length + 1  # start
+                total = sum(values[i - length + 1:i + 1])  # sum
         else:
             length = 0
     if best < {least}:
         return {none}
     return {end}
 """,
+            asked,
+        ),
         wordings=(
             f"Find the longest run of consecutive numbers in the list {condition_words(condition)}; of several of the "
             f"same length take the {which}. Return {result}, or {none} if even the longest has fewer than {least} "
@@ -315,7 +319,7 @@ def longest(values: list[int]) -> int:
             f"for the longest run (the {which} one if several are longest). If no run has {least} or more numbers, "
             f"return {none}.",
         ),
-        supplies=(rows(whole(-60, 60, *numbers_in(condition), *numbers_in(condition)), most=14),),
+        supplies=(rows(whole(-60, 60, *numbers_near(condition)), most=20),),
     )
 
 

@@ -6,7 +6,7 @@ from itertools import product
 from typing import Any
 
 from spiritsafe.tasks.code.templates.inputs import rows, text, whole
-from spiritsafe.tasks.code.templates.template import Exercise, scaled, template
+from spiritsafe.tasks.code.templates.template import Exercise, added, asking, scaled, template
 
 
 @template(
@@ -23,18 +23,15 @@ def _robot(cells: int, right: int, left: int, jump: int, asked: str) -> Exercise
         "visits": "how many commands ended with the robot in cell 0 (ignored characters are no commands)",
         "furthest": "the greatest number of a cell in which it stood (after a command, or at the start)",
     }[asked]
-    step = {
-        "place": "",
-        "visits": "        if place == 0:\n            visits += 1\n",
-        "furthest": "        furthest = max(furthest, place)\n",
-    }[asked]
-    start = "" if asked == "place" else f"    {asked} = 0\n"
     return Exercise(
-        gold=f"""\
+        gold=asking(
+            f"""\
 def robot(commands: str) -> int:
     place = 0
     heading = 1
-{start}    for c in commands:
+    visits = 0  # visits
+    furthest = 0  # furthest
+    for c in commands:
         if c == "R":
             place = (place + {right} * heading) % {cells}
         elif c == "L":
@@ -45,8 +42,13 @@ def robot(commands: str) -> int:
             heading = -heading
         else:
             continue
-{step}    return {asked}
+        if place == 0:  # visits
+            visits += 1  # visits
+        furthest = max(furthest, place)  # furthest
+    return {asked}
 """,
+            asked,
+        ),
         wordings=(
             f"A robot stands in cell 0 of a ring of {cells} cells, numbered 0 to {cells - 1}. The text holds its "
             f"commands: R moves it {right} cells up and L {left} cells down (after cell {cells - 1} comes cell 0); J "
@@ -126,22 +128,26 @@ def _transitions(table: str, symbols: str, asked: str) -> Exercise:
         for i in range(3)
     ]
     result = "the state at the end" if asked == "state" else "how many characters led to state 2 (from whichever state)"
-    start = "    visits = 0\n" if asked == "visits" else ""
-    visit = "        if state == 2:\n            visits += 1\n" if asked == "visits" else ""
     return Exercise(
-        gold=f"""\
+        gold=asking(
+            f"""\
 def machine(text: str) -> int:
     table = [{listed}]
     state = 0
-{start}    for c in text:
+    visits = 0  # visits
+    for c in text:
         symbol = 2
         if c == "{one}":
             symbol = 0
         elif c == "{other}":
             symbol = 1
         state = table[state * 3 + symbol]
-{visit}    return {asked}
+        if state == 2:  # visits
+            visits += 1  # visits
+    return {asked}
 """,
+            asked,
+        ),
         wordings=(
             "A machine has the states 0, 1 and 2 and starts in state 0. It reads the text character by character: "
             f"{'; '.join(rules)}. Return {result}.",
@@ -171,7 +177,6 @@ def _stack(w: int, a: int, b: int, m: int, failure: int, is_strict: bool, asked:
     )
     result = "the number on top" if asked == "top" else "the sum of all numbers on the stack"
     value = "stack[-1]" if asked == "top" else "sum(stack)"
-    second = scaled("y", b) if b > 0 else f"({scaled('y', b)})"
     return Exercise(
         gold=f"""\
 def run(program: str) -> int:
@@ -186,7 +191,7 @@ def run(program: str) -> int:
             x = stack[size - 2]
             y = stack[size - 1]
             stack = stack[:size - 2]
-            stack.append(({scaled("x", a)} + {second}) % {m})
+            stack.append(({scaled("x", a)}{added("y", b)}) % {m})
         elif c == "d":
             if size < 1:
                 {short}
@@ -231,20 +236,25 @@ def _thermostat(low: int, width: int, is_on: bool, w: int, asked: str) -> Exerci
         "how often it was switched on" if asked == "starts" else "the number of readings after which it is on"
     )
     start = "on" if is_on else "off"
-    switch = "            count += 1\n" if asked == "starts" else ""
-    tally = "        if is_on:\n            count += 1\n" if asked == "minutes" else ""
+    fresh = "not is_on and " if asked == "starts" else ""
     return Exercise(
-        gold=f"""\
+        gold=asking(
+            f"""\
 def heating(readings: list[int]) -> int:
     is_on = {is_on}
     count = 0
     for degrees in readings:
-        if {"not is_on and " if asked == "starts" else ""}degrees < {low}:
+        if {fresh}degrees < {low}:
             is_on = True
-{switch}        elif degrees > {high}:
+            count += 1  # starts
+        elif degrees > {high}:
             is_on = False
-{tally}    return {scaled("count", w)}
+        if is_on:  # minutes
+            count += 1  # minutes
+    return {scaled("count", w)}
 """,
+            asked,
+        ),
         wordings=(
             f"A heater is {start} at first. After each reading of the temperature it is switched on if the reading is "
             f"below {low}, and off if it is above {high}; otherwise it stays as it is. Return {result}.",
@@ -271,28 +281,31 @@ def _queue(servers: int, setup: int, gap: int, patience: int, asked: str) -> Exe
     }[asked]
     arrivals = "all come in minute 0" if gap == 0 else f"customer i (counted from 0) comes in minute {gap} * i"
     arrival = "0" if gap == 0 else scaled("i", gap)
-    line = f"            wait = max(free[best] - {arrival}, 0)" if gap else "            wait = free[best]"
+    wait = f"max(free[best] - {arrival}, 0)" if gap else "free[best]"
     return Exercise(
-        gold=f"""\
+        gold=asking(
+            f"""\
 def queue(minutes: list[int]) -> int:
     free = [0] * {servers}
-    served = 0
-    end = 0
-    waiting = 0
+    served = 0  # served
+    end = 0  # end
+    waiting = 0  # waiting
     for i in range(len(minutes)):
         best = 0
         for k in range(1, {servers}):
             if free[k] < free[best]:
                 best = k
-{line[4:]}
+        wait = {wait}
         if wait > {patience}:
             continue
         free[best] = {arrival + " + " if gap else ""}wait + {f"{setup} + " if setup else ""}minutes[i]
-        served += 1
-        waiting += wait
-        end = max(end, free[best])
+        served += 1  # served
+        waiting += wait  # waiting
+        end = max(end, free[best])  # end
     return {asked}
 """,
+            asked,
+        ),
         wordings=(
             f"At {servers} counters customers are served in the order of the list, which says how many minutes each "
             f"one needs; {arrivals}. Each goes to the counter that is free first (all are free from minute 0) and "
@@ -304,16 +317,22 @@ def queue(minutes: list[int]) -> int:
             f"minutes goes home instead. Return {result}.",
         ),
         notes="No number is negative.",
-        supplies=(rows(whole(0, 40, patience, max(patience - setup, 0), gap, max(patience - 2 * setup, 0)), most=16),),
+        supplies=(
+            rows(
+                whole(0, 30 + patience + servers * (gap + 2), patience, patience + gap, max(patience - setup, 0), 5),
+                most=20,
+            ),
+        ),
     )
 
 
 @template(
     level=5,
-    quantum=range(1, 10),
-    cost=range(6),
-    patience=range(1, 6),
-    boost=range(2, 5),
+    settle=lambda s: s if s["asked"] == "end" else s | {"cost": 1},
+    quantum=range(1, 16),
+    cost=range(1, 7),
+    patience=range(1, 9),
+    boost=range(2, 7),
     asked=("end", "last", "turns"),
 )
 def _turns(quantum: int, cost: int, patience: int, boost: int, asked: str) -> Exercise:
@@ -323,14 +342,15 @@ def _turns(quantum: int, cost: int, patience: int, boost: int, asked: str) -> Ex
         "turns": "how many turns there are in all",
     }[asked]
     return Exercise(
-        gold=f"""\
+        gold=asking(
+            f"""\
 def schedule(jobs: list[int]) -> int:
     left = jobs[:]
     had = [0] * len(jobs)
     open_jobs = len(jobs)
-    end = 0
-    last = -1
-    turns = 0
+    end = 0  # end
+    last = -1  # last
+    turns = 0  # turns
     while open_jobs > 0:
         for i in range(len(left)):
             if left[i] < 0:
@@ -341,14 +361,16 @@ def schedule(jobs: list[int]) -> int:
             used = min(slice_length, left[i])
             left[i] -= used
             had[i] += 1
-            turns += 1
-            end += used + {cost}
+            turns += 1  # turns
+            end += used + {cost}  # end
             if left[i] == 0:
                 left[i] = -1
                 open_jobs -= 1
-                last = i
+                last = i  # last
     return {asked}
-""".replace(" + 0\n", "\n"),
+""",
+            asked,
+        ),
         wordings=(
             "Jobs, numbered from 0, need the minutes of the list. They get turns in the order of their numbers, over "
             f"and over, leaving out finished ones. A turn lasts {quantum} minutes, or {quantum * boost} minutes if "
@@ -361,5 +383,10 @@ def schedule(jobs: list[int]) -> int:
             f"minutes go by. Return {result}.",
         ),
         notes="No length is negative. The time starts at 0, and the minutes after the last turn count as well.",
-        supplies=(rows(whole(0, 70, quantum, quantum * patience, quantum * (patience + boost)), most=8),),
+        supplies=(
+            rows(
+                whole(0, quantum * (patience + boost + 2), quantum, quantum * patience, quantum * (patience + boost)),
+                most=8,
+            ),
+        ),
     )

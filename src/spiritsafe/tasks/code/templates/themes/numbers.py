@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from spiritsafe.tasks.code.templates.inputs import whole
-from spiritsafe.tasks.code.templates.template import Exercise, plus, scaled, shifted, template
+from spiritsafe.tasks.code.templates.template import Exercise, added, plus, scaled, shifted, template
 
 _FACTORS = (*range(-20, 0), *range(2, 21))
 _WORDS = ("red", "blue", "tick", "tock", "ping", "pong", "salt", "iron", "left", "north")
@@ -31,8 +31,8 @@ def _weighted_pair(a: int, b: int, c: int) -> Exercise:
     return Exercise(
         gold=f"""\
 def combine(x: int, y: int) -> int:
-    return {scaled("x", a)} + {scaled("y", b) if b > 0 else f"({scaled('y', b)})"}{shifted(c)}
-""".replace("+ (-y)", "- y"),
+    return {scaled("x", a)}{added("y", b)}{shifted(c)}
+""",
         wordings=(
             f"Return {a} times x {plus(b)} times y {plus(c)}.",
             f"A score counts x with the weight {a} and y with the weight {b}, and starts at {c}. Return the score.",
@@ -185,9 +185,20 @@ def say(n: int) -> str:
     )
 
 
+def _with_own_border(s: dict[str, Any]) -> dict[str, Any] | None:
+    """The border that stands for all that make the same choice: the last number that it excludes, or else includes."""
+    m, r, k = s["m"], s["r"], s["k"]
+    if r >= m:
+        return None
+    if s["is_both"]:
+        return s | {"k": k - (k - r) % m if s["is_above"] else k + (r - k) % m}
+    step = -1 if s["is_above"] else 1
+    return s | {"k": k + step} if k % m == r else s
+
+
 @template(
     level=2,
-    settle=lambda s: s if s["r"] < s["m"] else None,
+    settle=_with_own_border,
     m=range(2, 13),
     r=range(12),
     k=range(-50, 51),

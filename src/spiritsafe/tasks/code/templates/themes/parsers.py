@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from re import sub
+from typing import Any
 
 from spiritsafe.tasks.code.templates.inputs import text
-from spiritsafe.tasks.code.templates.template import Exercise, scaled, shifted, template
+from spiritsafe.tasks.code.templates.template import Exercise, added, scaled, shifted, template
+
+
+def _what_matters_to_numbers(s: dict[str, Any]) -> dict[str, Any]:
+    if s["asked"] == "greatest":
+        return s | {"w": 1, "sign": "-"}  # a negative number is not looked at, nor what is no number
+    return s | {"w": 1} if s["asked"] == "number" else s
 
 
 @template(
     level=4,
-    # a negative number is never the greatest, and counts as one whatever it is
-    settle=lambda s: s if s["asked"] == "sum" else s | {"w": 1},
+    settle=_what_matters_to_numbers,
     separator=tuple(",;|/: "),
     sign=("-", "~"),
     w=range(1, 10),
@@ -157,8 +163,8 @@ def nesting(text: str) -> int:
 
 @template(
     level=5,
-    low=tuple("+$@&|"),
-    high=tuple("*#%^~"),
+    low=("$", "@", "&", "|", ";"),
+    high=("#", "!", "^", "~", "?"),
     a=range(1, 6),
     b=(*range(-4, 0), *range(1, 6)),
     c=range(2, 7),
@@ -172,7 +178,7 @@ def _own_operators(low: str, high: str, a: int, b: int, c: int, d: int, is_tight
         if is_tight
         else "operators are done strictly from left to right, both are equally strong"
     )
-    weak = f"({scaled('x', a)} + {scaled('y', b) if b > 0 else f'({scaled(chr(121), b)})'}) % {m}"
+    weak = f"({scaled('x', a)}{added('y', b)}) % {m}"
     strong = f"({scaled('x * y', c)}{shifted(d)}) % {m}"
     if is_tight:
         gold = f"""\
@@ -193,7 +199,7 @@ def calculate(text: str) -> int:
     for c in text + "{low}":
         if c.isdigit():
             number = number * 10 + ord(c) - ord("0")
-        else:
+        elif c == "{low}" or c == "{high}":
             if has_product:
                 product = strong(product, number)
             else:
@@ -226,7 +232,7 @@ def calculate(text: str) -> int:
     for c in text + "{low}":
         if c.isdigit():
             number = number * 10 + ord(c) - ord("0")
-        else:
+        elif c == "{low}" or c == "{high}":
             if operator == "":
                 total = number
             elif operator == "{low}":
@@ -248,8 +254,8 @@ def calculate(text: str) -> int:
             f"the remainder of {a} * x + {b} * y divided by {m}, and {high}, where x {high} y is the remainder of {c} "
             f"* x * y + {d} divided by {m}.",
         ),
-        notes="The text is such a calculation of at least one number; a single number is its own result, without modulo. "
-        f"Remainders are from 0 to {m - 1}.",
+        notes="The text is such a calculation of at least one number; a single number is its own result, without "
+        f"modulo. Remainders are from 0 to {m - 1}.",
         supplies=(
             text(
                 "0123456789" + low * 4 + high * 4,

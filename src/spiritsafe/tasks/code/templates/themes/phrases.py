@@ -11,13 +11,13 @@ from typing import Any
 from spiritsafe.tasks.code.templates.template import scaled, shifted
 
 CONDITIONS = (
-    *(f"above {n}" for n in range(-15, 41)),
-    *(f"below {n}" for n in range(-5, 61)),
+    *(f"above {n}" for n in range(-15, 41) if n != -1),
+    *(f"below {n}" for n in range(-5, 61) if n != 1),
     *(f"remainder {r} of {m}" for m in range(2, 8) for r in range(m)),
     *(f"digit {d}" for d in range(10)),
     *(f"from {low} to {low + width}" for low in range(-20, 31, 5) for width in (8, 13, 27)),
 )
-"""Conditions of different meaning."""
+"""Conditions of different meaning, also where a 0 adds nothing: "above -1" would be "above 0" in a sum."""
 
 CHANGES = (
     *(f"times {a} plus {b}" for a in (*range(-6, 0), *range(2, 10)) for b in range(-12, 13)),
@@ -77,9 +77,11 @@ def condition_test(condition: str) -> Callable[[int], bool]:
     return lambda x: int(low) <= x <= int(high)
 
 
-def numbers_in(part: str) -> tuple[int, ...]:
-    """The numbers that a part speaks of, to test near them."""
-    return tuple(int(word) for word in part.split() if word.lstrip("-").isdigit())
+def numbers_near(condition: str) -> tuple[int, ...]:
+    """Numbers to test a condition with, and near: those that it speaks of, and some that meet it."""
+    meets = condition_test(condition)
+    spoken = [int(word) for word in condition.split() if word.lstrip("-").isdigit()]
+    return (*spoken, *[x for x in (*range(-17, 70, 3), *range(-16, 70, 3)) if meets(x)][:12:2])
 
 
 def change_code(change: str, name: str) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from math import gcd
+from string import ascii_letters
 from typing import Any
 
 from spiritsafe.tasks.code.templates.inputs import rows, text, whole
-from spiritsafe.tasks.code.templates.template import Exercise, scaled, template
+from spiritsafe.tasks.code.templates.template import Exercise, added, asking, scaled, template
 from spiritsafe.tasks.code.templates.themes.phrases import (
     CHANGES,
     CONDITIONS,
@@ -16,7 +17,7 @@ from spiritsafe.tasks.code.templates.themes.phrases import (
     condition_code,
     condition_test,
     condition_words,
-    numbers_in,
+    numbers_near,
     with_own_change,
 )
 
@@ -63,7 +64,7 @@ def process(values: list[int]) -> int:
             f"{change_words(change)}. Of these results, in the order of the list, return {words}; without any, return "
             f"{empty}.",
         ),
-        supplies=(rows(whole(-99, 99, *numbers_in(condition), *numbers_in(condition))),),
+        supplies=(rows(whole(-99, 99, *numbers_near(condition))),),
     )
 
 
@@ -126,7 +127,7 @@ def process(values: list[int]) -> int:
             f"remaining number x into {change_words(change)}. Return {words}. If none remained, return {empty}.",
         ),
         notes="A list that is too short for the first step leaves nothing.",
-        supplies=(rows(whole(-50, 50, *numbers_in(condition), 0), most=12),),
+        supplies=(rows(whole(-50, 50, *numbers_near(condition), 0), most=12),),
     )
 
 
@@ -178,7 +179,7 @@ def digest(text: str) -> int:
             f"changes the digest d to (3 * d + y) modulo {m}, never negative, with y being {change_words(change)}; "
             f"but only numbers x {condition_words(condition)} count. Return the digest.",
         ),
-        supplies=(text("abcdefghijklmnopqrstuvwxyzAEMTZ 1,", most=20, pieces=("a", "z", "Az", "hello", "Quiz", "m")),),
+        supplies=(text(ascii_letters + " 1,", most=20, pieces=("a", "z", "Az", "hello", "Quiz", "m")),),
     )
 
 
@@ -192,7 +193,7 @@ def _is_own_set(s: dict[str, Any]) -> dict[str, Any] | None:
         m = int(parts[2])
         if gcd(a, m) != 1 or (s["fold"] == "number" and (a != 1 or not 0 < b < m)):
             return None
-    return None if s["fold"] == "number" and a < 0 else s
+    return None if s["fold"] == "number" and (a < 0 or kind == "digit") else s
 
 
 @template(
@@ -207,19 +208,18 @@ def _is_own_set(s: dict[str, Any]) -> dict[str, Any] | None:
 def _two_lists(a: int, b: int, condition: str, fold: str, empty: int) -> Exercise:
     code = {"sum": "sum(kept)", "number": "len(kept)", "greatest": "max(kept)"}[fold]
     words = {"sum": "their sum", "number": "how many they are", "greatest": "the greatest of them"}[fold]
-    second = scaled("right[i]", b) if b > 0 else f"({scaled('right[i]', b)})"
     return Exercise(
         gold=f"""\
 def compare(left: list[int], right: list[int]) -> int:
     kept = []
     for i in range(min(len(left), len(right))):
-        x = {scaled("left[i]", a)} + {second}
+        x = {scaled("left[i]", a)}{added("right[i]", b)}
         if {condition_code(condition, "x")}:
             kept.append(x)
     if len(kept) == 0:
         return {empty}
     return {code}
-""".replace("+ (-right[i])", "- right[i]"),
+""",
         wordings=(
             f"For each place that both lists have, compute {a} times the number in the left list plus {b} times the "
             f"number in the right list. Keep the results {condition_words(condition)}, and return {words}, or {empty} "
@@ -229,36 +229,28 @@ def compare(left: list[int], right: list[int]) -> int:
             f"{words}; without any, return {empty}.",
         ),
         supplies=(
-            rows(whole(-30, 30, *numbers_in(condition)), most=9),
-            rows(whole(-30, 30, *numbers_in(condition), 0), most=9),
+            rows(whole(-30, 30, *numbers_near(condition)), most=9),
+            rows(whole(-30, 30, *numbers_near(condition), 0), most=9),
         ),
     )
 
 
-def _is_own_grouping(s: dict[str, Any]) -> dict[str, Any] | None:
-    kind, *parts = s["change"].split()
-    if s["asked"] == "group" and kind == "times" and gcd(int(parts[0]), int(parts[2])) != 1:
-        return None  # a common factor does not change which group is first
-    return s
-
-
 @template(
     level=5,
-    settle=_is_own_grouping,
     m=range(3, 14),
     change=CHANGES,
-    asked=("group", "total", "spread"),
+    asked=("total", "weighted", "difference"),
     cap=range(2, 7),
 )
 def _groups(m: int, change: str, asked: str, cap: int) -> Exercise:
     result = {
-        "group": "the number of the group with the greatest total (of several the smallest number)",
         "total": "the greatest total of a group",
-        "spread": "the greatest total minus the smallest total of a group",
+        "weighted": "the sum of all groups' numbers, each multiplied by its group's total",
+        "difference": "the totals of all groups with even numbers, minus the totals of all groups with odd numbers",
     }[asked]
-    value = {"group": "best", "total": "totals[best]", "spread": "totals[best] - min(totals)"}[asked]
     return Exercise(
-        gold=f"""\
+        gold=asking(
+            f"""\
 def group_totals(values: list[int]) -> list[int]:
     totals = [0] * {m}
     sizes = [0] * {m}
@@ -270,14 +262,22 @@ def group_totals(values: list[int]) -> list[int]:
     return totals
 
 
-def best_group(values: list[int]) -> int:
+def groups(values: list[int]) -> int:
     totals = group_totals(values)
-    best = 0
+    best = totals[0]  # total
+    weighted = 0  # weighted
+    difference = totals[0]  # difference
     for key in range(1, {m}):
-        if totals[key] > totals[best]:
-            best = key
-    return {value}
+        best = max(best, totals[key])  # total
+        weighted += key * totals[key]  # weighted
+        if key % 2 == 0:  # difference
+            difference += totals[key]  # difference
+        else:  # difference
+            difference -= totals[key]  # difference
+    return {"best" if asked == "total" else asked}
 """,
+            asked,
+        ),
         wordings=(
             f"Numbers with the same remainder on division by {m} (from 0 to {m - 1}, also for negative numbers) form "
             f"a group, whose number is that remainder; there are always {m} groups, some may be empty. Only the first "

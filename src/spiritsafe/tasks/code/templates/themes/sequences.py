@@ -6,7 +6,7 @@ from math import gcd
 from typing import Any
 
 from spiritsafe.tasks.code.templates.inputs import whole
-from spiritsafe.tasks.code.templates.template import Exercise, plus, scaled, shifted, template
+from spiritsafe.tasks.code.templates.template import Exercise, asking, plus, scaled, shifted, template
 
 _DIGIT_TESTS = {
     **{f"at least {k}": f"d >= {k}" for k in range(2, 10)},
@@ -348,19 +348,22 @@ def _circle(k: int, start: int, left: int, asked: str) -> Exercise:
     )
     people = "one is" if left == 1 else f"{left} are"
     return Exercise(
-        gold=f"""\
+        gold=asking(
+            f"""\
 def circle(n: int) -> int:
     people = []
     for i in range(1, n + 1):
         people.append(i)
     place = {start}
-    removed = 0
+    removed = 0  # removed
     while len(people) > {left}:
         place = (place + {k - 1}) % len(people)
-        removed = people[place]
+        removed = people[place]  # removed
         people = people[:place] + people[place + 1:]
     return {"sum(people)" if asked == "sum" else "removed"}
 """,
+            asked,
+        ),
         wordings=(
             f"The numbers 1 to n stand in a circle in this order. Beginning with the one that stands {start} places "
             f"after number 1 (around the circle as often as needed), count to {k} around the circle: the one counted "

@@ -10,12 +10,12 @@ from spiritsafe.tasks.code.templates.template import Exercise, plus, scaled, shi
 
 _LETTERS = ascii_lowercase + ascii_uppercase
 _KINDS = {
-    "lower-case letters": "c >= 'a' and c <= 'z'",
-    "upper-case letters": "c >= 'A' and c <= 'Z'",
+    "lower-case letters": 'c >= "a" and c <= "z"',
+    "upper-case letters": 'c >= "A" and c <= "Z"',
     "letters": "c.isalpha()",
-    "vowels (a, e, i, o, u in lower or upper case)": "c in 'aeiouAEIOU'",
+    "vowels (a, e, i, o, u in lower or upper case)": 'c in "aeiouAEIOU"',
     "decimal digits": "c.isdigit()",
-    "spaces": "c == ' '",
+    "spaces": 'c == " "',
     "characters other than letters": "not c.isalpha()",
     "characters other than decimal digits": "not c.isdigit()",
 }
@@ -91,12 +91,6 @@ def _both_ways_alike(s: dict[str, Any]) -> dict[str, Any] | None:
 )
 def _shifted_letters(k: int, j: int, is_upper_back: bool, is_reversed: bool) -> Exercise:
     upper = -k if is_upper_back else k
-    lines = [
-        f"        if c >= 'a' and c <= 'z':\n            c = chr((ord(c) - 97{shifted(k)}) % 26 + 97)",
-        f"        elif c >= 'A' and c <= 'Z':\n            c = chr((ord(c) - 65{shifted(upper)}) % 26 + 65)",
-        f"        elif c >= '0' and c <= '9':\n            c = chr((ord(c) - 48{shifted(j)}) % 10 + 48)",
-    ]
-    body = "\n".join(lines)
     way = "back" if is_upper_back else "forward"
     order = " Then reverse the text." if is_reversed else ""
     return Exercise(
@@ -104,7 +98,12 @@ def _shifted_letters(k: int, j: int, is_upper_back: bool, is_reversed: bool) -> 
 def encode(text: str) -> str:
     result = ""
     for c in text:
-{body}
+        if c >= "a" and c <= "z":
+            c = chr((ord(c) - 97{shifted(k)}) % 26 + 97)
+        elif c >= "A" and c <= "Z":
+            c = chr((ord(c) - 65{shifted(upper)}) % 26 + 65)
+        elif c >= "0" and c <= "9":
+            c = chr((ord(c) - 48{shifted(j)}) % 10 + 48)
         result = {"c + result" if is_reversed else "result + c"}
     return result
 """,

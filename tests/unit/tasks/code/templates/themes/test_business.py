@@ -8,6 +8,7 @@ from itertools import count
 from typing import Any
 
 from code_templates import check_theme
+
 from spiritsafe.tasks.code.templates.themes import business
 
 _MODES = {"half up": ROUND_HALF_UP, "down": ROUND_FLOOR, "up": ROUND_CEILING}
@@ -52,15 +53,14 @@ def _loan(s: Any, debt: int, payment: int) -> int:
 
 def _ledger(s: Any, amounts: list[int]) -> int:
     history = [0]
-    fees = refused = 0
+    fees = 0
     for amount in amounts:
         after = history[-1] + amount
         if amount < 0 and after - s.fee * s.is_net < -s.limit:
-            refused += 1
             continue
         fees += after < s.threshold
         history.append(after - s.fee * (after < s.threshold))
-    return {"balance": history[-1], "refused": refused, "fees": fees * s.fee}[s.asked]
+    return {"balance": history[-1], "lowest": min(history), "fees": fees * s.fee}[s.asked]
 
 
 def _pay(s: Any, hours: list[int], rate: int) -> int:

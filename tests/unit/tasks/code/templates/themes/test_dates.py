@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from code_templates import check_theme
+
 from spiritsafe.tasks.code.templates.themes import dates
 
 

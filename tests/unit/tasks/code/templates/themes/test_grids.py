@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from code_templates import changed, check_theme, follows
+
 from spiritsafe.tasks.code.templates.themes import grids
 
 
@@ -48,7 +49,7 @@ def _best_line(s: Any, cells: list[int], width: int) -> int:
     sums = [sum(x for x in line if follows(s.condition, x)) for line in lines]
     best = max(sums) if s.is_greatest else min(sums)
     places = [i for i, total in enumerate(sums) if total == best]
-    return best if s.asked == "sum" else places[-1 if s.is_last else 0]
+    return best if s.asked == "best" else places[-1 if s.is_last else 0]
 
 
 def _cheapest_path(s: Any, cells: list[int], width: int) -> int:

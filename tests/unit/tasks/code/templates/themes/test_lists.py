@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from code_templates import changed, check_theme, follows
+
 from spiritsafe.tasks.code.templates.themes import lists
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from code_templates import check_theme
+
 from spiritsafe.tasks.code.templates.themes import machines
 
 
@@ -71,7 +73,7 @@ def _thermostat(s: Any, readings: list[int]) -> int:
     states = [s.is_on]
     for degrees in readings:
         states.append(degrees < s.low or (states[-1] and degrees <= s.low + s.width))
-    starts = sum(after and not before for before, after in zip(states, states[1:], strict=False))
+    starts = sum(after and not before for before, after in pairwise(states))
     return int(s.w * (starts if s.asked == "starts" else sum(states[1:])))
 
 

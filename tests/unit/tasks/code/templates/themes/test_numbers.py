@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from code_templates import check_theme
+
 from spiritsafe.tasks.code.templates.themes import numbers
 
 

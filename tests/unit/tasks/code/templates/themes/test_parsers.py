@@ -9,6 +9,7 @@ from itertools import accumulate, cycle
 from typing import Any
 
 from code_templates import check_theme
+
 from spiritsafe.tasks.code.templates.themes import parsers
 
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from code_templates import changed, check_theme, follows
+
 from spiritsafe.tasks.code.templates.themes import pipelines
 
 
@@ -57,7 +58,8 @@ def _groups(s: Any, values: list[int]) -> int:
     for x in values:
         members[x % s.m].append(x)
     totals = [sum(changed(s.change, x) for x in members[key][: s.cap]) for key in range(s.m)]
-    return {"group": totals.index(max(totals)), "total": max(totals), "spread": max(totals) - min(totals)}[s.asked]
+    weighted = sum(key * total for key, total in enumerate(totals))
+    return {"total": max(totals), "weighted": weighted, "difference": sum(totals[::2]) - sum(totals[1::2])}[s.asked]
 
 
 REFERENCES: dict[str, Callable[..., Any]] = {

@@ -8,6 +8,7 @@ from itertools import count
 from typing import Any
 
 from code_templates import check_theme
+
 from spiritsafe.tasks.code.templates.themes import sequences
 
 

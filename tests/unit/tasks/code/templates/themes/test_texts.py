@@ -8,6 +8,7 @@ from string import ascii_letters, ascii_lowercase, ascii_uppercase, digits
 from typing import Any
 
 from code_templates import check_theme
+
 from spiritsafe.tasks.code.templates.themes import texts
 
 _KINDS = {
