@@ -50,7 +50,8 @@ def rows(item: Supply, least: int = 0, most: int = 10) -> Supply:
     """Lists of ``least`` to ``most`` integers; some have few different ones, some runs, some are in order."""
     numbers = [n for n in item.edges if isinstance(n, int)]
     few = (numbers * most)[: max(least, min(6, most))]
-    candidates = [[], numbers[:1], [numbers[0]] * 2, sorted(few), few, sorted(few, reverse=True), [numbers[-1]] * 3]
+    singles = [[n] for n in numbers[:9]]
+    candidates = [[], singles[0] * 2, sorted(few), few, sorted(few, reverse=True), *singles, [numbers[-1]] * 3]
     edges = tuple(candidate for candidate in candidates if least <= len(candidate) <= most)
 
     def draw(rng: Random) -> list[int]:
@@ -97,7 +98,7 @@ def mixed(
     """``count`` tuples of arguments, or as many different ones as there are; ``fit`` makes a tuple's parts agree."""
     found: dict[str, Arguments] = {}
     misses = 0
-    for candidate in _candidates(supplies, rng, count // 2):
+    for candidate in _candidates(supplies, rng, 2 * count // 3):
         arguments = fit(*candidate) if fit else candidate
         misses = misses + 1 if repr(arguments) in found else 0
         found[repr(arguments)] = arguments

@@ -197,7 +197,7 @@ def repay(debt: int, payment: int) -> int:
             f"Return {result}.",
         ),
         notes="Neither number is negative; without a debt the result is 0.",
-        supplies=(whole(0, 3_000_000, 10_000, 50_000, 1234, 105), whole(0, 9000, 500, 1000, 2500)),
+        supplies=(whole(0, 3_000_000, 5000 // rate + 1, 10_000, 2, 50_000, 1234), whole(0, 9000, 1, 500, 1000, 2500)),
     )
 
 
@@ -249,7 +249,17 @@ def book(amounts: list[int]) -> int:
         ),
         supplies=(
             rows(
-                whole(-6000, 9000, -limit, threshold, threshold - limit, fee - limit, -fee, -threshold - limit), most=9
+                whole(
+                    -10_000,
+                    9000,
+                    (fee - limit) if is_net else -limit,
+                    threshold,
+                    threshold + limit,
+                    -limit,
+                    -fee,
+                    -threshold - limit,
+                ),
+                most=9,
             ),
         ),
     )
@@ -353,7 +363,7 @@ def store(demands: list[int]) -> int:
             f"nothing is on order, {order} more are ordered, to arrive {days} in step 1. Return {result}.",
         ),
         notes="No demand is negative; there may be no days at all.",
-        supplies=(rows(whole(0, 60, start, start - threshold, order, 5, 3), most=14),),
+        supplies=(rows(whole(0, 60, max(start - threshold, 1), start, 2, order, 7), most=16),),
     )
 
 

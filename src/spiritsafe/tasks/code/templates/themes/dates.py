@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from itertools import combinations
 from typing import Any
 
@@ -29,6 +30,14 @@ def month_length(year: int, month: int) -> int:
 
 
 """
+
+
+def _near_date(year: int, month: int, day: int, start: date) -> Arguments:
+    """Every third date is within two weeks of the start of a financial year."""
+    if (month + day) % 3:
+        return _valid_date(year, month, day)
+    near = start.replace(year=year) + timedelta(days=(day - 16) // 2 if day % 2 else day % 3 - 1)
+    return near.year, near.month, near.day
 
 
 def _valid_date(year: int, month: int, day: int) -> Arguments:
@@ -96,7 +105,7 @@ def financial_day(year: int, month: int, day: int) -> int:
         ),
         notes=_NOTES,
         supplies=(*_DATE[:1], whole(1, 12, month, 2, 3), whole(1, 31, day, 28)),
-        fit=_valid_date,
+        fit=lambda year, month_, day_: _near_date(year, month_, day_, date(2000, month, day)),
     )
 
 
@@ -201,6 +210,10 @@ def days_off(year: int, month: int, day: int, joined: int) -> int:
             f"1, plus one for every complete {step} years above {early}.",
         ),
         notes="The date is not before the year joined.",
-        supplies=(whole(2000, 2060, 2024), whole(1, 12, month), whole(1, 28, day), whole(0, 50, early, early + step)),
-        fit=lambda year, month, day, back: (year, month, day, year - back),
+        supplies=(whole(2000, 2060, 2024), whole(1, 12, month), whole(1, 28, day), whole(0, 50, early + step, early, 0)),
+        fit=lambda year, month_, day_, back: (
+            (year, month, min(max(day + day_ % 3 - 1, 1), 28), year - back)
+            if back % 2
+            else (year, month_, day_, year - back)
+        ),
     )

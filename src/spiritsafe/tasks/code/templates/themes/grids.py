@@ -285,6 +285,13 @@ def turn(cells: list[int], width: int) -> list[int]:
     )
 
 
+def _with_close_cells(cells: list[int], k: int) -> list[int]:
+    """Many grids get only cells that differ by nothing, by k, or by a little more, many or few of them."""
+    kinds = [(), (), (0, k, k + 1, k), (0, *[k + 1] * 6, k), (0, *[-k - 1] * 6, -k)]
+    chosen = kinds[sum(cells) % len(kinds)]
+    return [chosen[(5 * i + x) % len(chosen)] for i, x in enumerate(cells)] if chosen else cells
+
+
 @template(
     level=4,
     settle=lambda s: s if s["is_eight"] or s["least"] < 5 else None,
@@ -326,6 +333,6 @@ def count_cells(cells: list[int], width: int) -> int:
             f"{result.replace('such', 'chosen')}.",
         ),
         notes=f"{_GRID} There may be no cells; the result is then 0.",
-        supplies=(rows(whole(-15, 30, k, 0, -k), most=24), whole(1, 6, 3)),
-        fit=_rows_or_nothing,
+        supplies=(rows(whole(-15, 30, k, 0, -k), most=30), whole(1, 6, 3, 5)),
+        fit=lambda cells, width: _rows_or_nothing(_with_close_cells(cells, k), width),
     )

@@ -95,6 +95,15 @@ def choose(values: list[int]) -> list[int]:
     )
 
 
+def _with_close_pairs(values: list[int], gap: int, k: int) -> list[int]:
+    """The list with some numbers about k more than their partners."""
+    result = values[:]
+    for i in range(gap, len(values)):
+        if values[i] % 3 == 0:
+            result[i] = result[i - gap] + k + values[i] // 3 % 3 - 1
+    return result
+
+
 @template(
     level=2,
     settle=lambda s: s if not (s["is_absolute"] and s["k"] < 1) else None,
@@ -127,6 +136,7 @@ def pairs(values: list[int]) -> int:
         ),
         notes="Pairs may overlap; a list without pairs gives 0.",
         supplies=(rows(whole(-60, 60, k, -k, 20, 20 + k), most=12),),
+        fit=lambda values: (_with_close_pairs(values, gap, k),),
     )
 
 

@@ -98,7 +98,13 @@ def run(program: str) -> int:
             f"{down}, '*' means times {factor} and then modulo {m} (never negative), '!' means: replace it by "
             f"{words}; ignore the rest. Return the result.",
         ),
-        supplies=(text("++--**!x", most=20, pieces=("+", "--", "*!", "-*", "***", "!", "+" * 6, "-" * 6 + "*")),),
+        supplies=(
+            text(
+                "++--**!x",
+                most=20,
+                pieces=("+", "--", "*!", "-*", "***", "!", "+" * 6, "-" * 6 + "*", "-----!", "--!", "!-!"),
+            ),
+        ),
     )
 
 

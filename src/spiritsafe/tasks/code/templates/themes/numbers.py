@@ -220,7 +220,7 @@ def is_chosen(x: int) -> bool:
             f"it is {words} than {k}; its remainder on division by {m} is {r}. Say whether x is chosen.",
         ),
         notes=f"Remainders are from 0 to {m - 1}, also for negative numbers (so -1 leaves remainder {m - 1}).",
-        supplies=(whole(-200, 200, k, r, k - k % m + r, k - k % m + r - m),),
+        supplies=(whole(-200, 200, k, k - k % m + r, k - k % m + r - m, k + m, k - m, r),),
     )
 
 

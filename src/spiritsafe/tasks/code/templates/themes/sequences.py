@@ -134,6 +134,7 @@ def _has_a_fit(s: dict[str, Any]) -> dict[str, Any] | None:
 
 @template(level=3, settle=_has_a_fit, a=range(3, 25), r=range(24), b=range(3, 13), t=range(12))
 def _next_fit(a: int, r: int, b: int, t: int) -> Exercise:
+    clash = next(x for x in range(a * b) if x % a == r and x % b == t)
     return Exercise(
         gold=f"""\
 def next_fit(x: int) -> int:
@@ -148,7 +149,7 @@ def next_fit(x: int) -> int:
             f"division by {b}. Return the number of the first good seat from x on (x itself may be one).",
         ),
         notes="Remainders are never negative, also for negative numbers (-1 divided by 5 leaves 4).",
-        supplies=(whole(-300, 300, r, r - a, r + a, r + 2 * a),),
+        supplies=(whole(-300, 300, clash, clash - a * b, r, r - a, r + a),),
     )
 
 
