@@ -107,6 +107,7 @@ PROTOCOLS = {
     "build",
     "command",
     "describe",
+    "edits_of",
     "export",
     "list_",
     "main",

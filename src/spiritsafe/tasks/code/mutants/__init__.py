@@ -1,0 +1,1 @@
+"""Mutants: copies of a program with one small fault each, by which tests are judged."""

@@ -1,0 +1,1 @@
+"""COBOL programs: the words of their procedures, and the statements they make."""

@@ -1,0 +1,1 @@
+"""Fortran programs: their statements, and the words of each."""

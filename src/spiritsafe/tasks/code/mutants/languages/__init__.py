@@ -1,0 +1,1 @@
+"""One file a language: which faults can be put where."""
