@@ -210,7 +210,12 @@ def days_off(year: int, month: int, day: int, joined: int) -> int:
             f"1, plus one for every complete {step} years above {early}.",
         ),
         notes="The date is not before the year joined.",
-        supplies=(whole(2000, 2060, 2024), whole(1, 12, month), whole(1, 28, day), whole(0, 50, early + step, early, 0)),
+        supplies=(
+            whole(2000, 2060, 2024),
+            whole(1, 12, month),
+            whole(1, 28, day),
+            whole(0, 50, early + step, early, 0),
+        ),
         fit=lambda year, month_, day_, back: (
             (year, month, min(max(day + day_ % 3 - 1, 1), 28), year - back)
             if back % 2
