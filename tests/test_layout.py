@@ -102,6 +102,7 @@ def test_each_face_shows_what_it_names(face: str) -> None:
 PROTOCOLS = {
     "FAMILY",
     "INTERFACE",
+    "LANGUAGE",
     "T",
     "V",
     "build",
