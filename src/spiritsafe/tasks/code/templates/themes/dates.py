@@ -22,7 +22,7 @@ _NOTES = (
     "or a multiple of 400."
 )
 _HELPERS = f"""\
-def month_length(year: int, month: int) -> int:
+def days_in(year: int, month: int) -> int:
     lengths = {list(_LENGTHS)}
     if month == 2 and (year % 4 == 0 and year % 100 != 0 or year % 400 == 0):
         return 29
@@ -74,7 +74,7 @@ def _financial_year(month: int, day: int, asked: str, is_named_by_end: bool, w: 
 {_HELPERS}def day_of_year(year: int, month: int, day: int) -> int:
     total = day
     for m in range(1, month):
-        total += month_length(year, m)
+        total += days_in(year, m)
     return total
 
 
@@ -83,7 +83,7 @@ def financial_day(year: int, month: int, day: int) -> int:
     if month < {month} or month == {month} and day < {day}:
         first -= 1
     length = 365
-    if month_length(first{" + 1" if month > 2 else ""}, 2) == 29:
+    if days_in(first{" + 1" if month > 2 else ""}, 2) == 29:
         length = 366
     passed = day_of_year(year, month, day) - day_of_year(first, {month}, {day})
     if first < year:
@@ -129,7 +129,7 @@ def _due_date(days: int, closed: str, is_later: bool, is_month_end: bool) -> Exe
 {_HELPERS}def next_day(date: int) -> int:
     year = date // 10000
     month = date // 100 % 100
-    if date % 100 < month_length(year, month):
+    if date % 100 < days_in(year, month):
         return date + 1
     if month < 12:
         return year * 10000 + (month + 1) * 100 + 1
@@ -142,7 +142,7 @@ def previous_day(date: int) -> int:
     if date % 100 > 1:
         return date - 1
     if month > 1:
-        return year * 10000 + (month - 1) * 100 + month_length(year, month - 1)
+        return year * 10000 + (month - 1) * 100 + days_in(year, month - 1)
     return (year - 1) * 10000 + 1231
 
 
@@ -150,7 +150,7 @@ def weekday(date: int) -> int:
     before = date // 10000 - 1
     days = before * 365 + before // 4 - before // 100 + before // 400
     for month in range(1, date // 100 % 100):
-        days += month_length(before + 1, month)
+        days += days_in(before + 1, month)
     return (days + date % 100 - 1) % 7
 
 

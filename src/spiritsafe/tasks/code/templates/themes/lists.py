@@ -338,7 +338,7 @@ def _one_of_each_kind(m: int, c: int, keeps: str) -> Exercise:
     walk = "range(len(values))" if keeps == "first" else "range(len(values) - 1, -1, -1)"
     return Exercise(
         gold=f"""\
-def kind(x: int) -> int:
+def sort_of(x: int) -> int:
     return abs(x{shifted(-c)}) % {m}
 
 
@@ -347,7 +347,7 @@ def one_of_each(values: list[int]) -> list[int]:
     for i in {walk}:
         is_new = True
         for y in result:
-            if kind(y) == kind(values[i]):
+            if sort_of(y) == sort_of(values[i]):
                 is_new = False
                 break
         if is_new:

@@ -34,7 +34,7 @@ def _numbers_in_text(separator: str, sign: str, w: int, cap: int, asked: str) ->
     }[asked]
     return Exercise(
         gold=f"""\
-def read(text: str) -> int:
+def read_numbers(text: str) -> int:
     total = 0
     value = 0
     digits = 0
