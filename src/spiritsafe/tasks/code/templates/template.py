@@ -162,6 +162,11 @@ def added(name: str, factor: int) -> str:
     return f" {'+' if factor > 0 else '-'} {scaled(name, abs(factor))}"
 
 
+def grown(amount: int) -> str:
+    """The end of a statement that adds to a variable: ``+= 3``, ``-= 3``."""
+    return f"-= {-amount}" if amount < 0 else f"+= {amount}"
+
+
 def plus(amount: int) -> str:
     """Words that add a constant: ``plus 3``, ``minus 3``."""
     return f"minus {-amount}" if amount < 0 else f"plus {amount}"

@@ -287,18 +287,18 @@ def turn(cells: list[int], width: int) -> list[int]:
 
 def _with_close_cells(cells: list[int], k: int) -> list[int]:
     """Many grids get only cells that differ by nothing, by k, or by a little more, many or few of them."""
-    kinds = [(), (), (0, k, k + 1, k), (0, *[k + 1] * 6, k), (0, *[-k - 1] * 6, -k)]
+    kinds = [(), (), (0, k, k + 1, k), (0, *[k + 1] * 4, k), (0, *[-k - 1] * 4, -k), (0, *[k + 1] * 6)]
     chosen = kinds[sum(cells) % len(kinds)]
     return [chosen[(5 * i + x) % len(chosen)] for i, x in enumerate(cells)] if chosen else cells
 
 
 @template(
     level=4,
-    settle=lambda s: s if s["is_eight"] or s["least"] < 5 else None,
+    settle=lambda s: s if s["is_eight"] or s["least"] < 4 else None,
     is_eight=(True, False),
-    k=range(-10, 21),
+    k=range(-10, 26),
     is_higher=(True, False),
-    least=range(1, 9),
+    least=range(1, 7),
     asked=("number", "sum"),
 )
 def _neighbourhood(is_eight: bool, k: int, is_higher: bool, least: int, asked: str) -> Exercise:

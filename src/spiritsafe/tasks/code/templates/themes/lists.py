@@ -358,7 +358,7 @@ def one_of_each(values: list[int]) -> list[int]:
             f"Of numbers whose distances from {c} (never negative) leave the same remainder when divided by {m}, keep "
             f"only the one that stands {keeps} in the list. Return the kept numbers in their order in the list.",
             f"Two numbers are alike if the absolute values of the number minus {c} are equal modulo {m}. From the "
-            f"list, drop  each number that is like {'an earlier' if keeps == 'first' else 'a later'} one, and return "
+            f"list, drop each number that is like {'an earlier' if keeps == 'first' else 'a later'} one, and return "
             "the rest in the same order.",
         ),
         supplies=(rows(_NUMBERS, most=12),),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from spiritsafe.tasks.code.templates.inputs import whole
-from spiritsafe.tasks.code.templates.template import Exercise, added, plus, scaled, shifted, template
+from spiritsafe.tasks.code.templates.template import Exercise, added, grown, plus, scaled, shifted, template
 
 _FACTORS = (*range(-20, 0), *range(2, 21))
 _WORDS = ("red", "blue", "tick", "tock", "ping", "pong", "salt", "iron", "left", "north")
@@ -238,7 +238,7 @@ def _pair_with_bonus(a: int, k: int, bonus: int, larger: str) -> Exercise:
 def score(x: int, y: int) -> int:
     points = {scaled(f"{pick}(x, y)", a)}
     if x - y > {k}:
-        points += {bonus}
+        points {grown(bonus)}
     return points
 """,
         wordings=(

@@ -6,7 +6,7 @@ from string import ascii_lowercase, ascii_uppercase, digits
 from typing import Any
 
 from spiritsafe.tasks.code.templates.inputs import text
-from spiritsafe.tasks.code.templates.template import Exercise, plus, scaled, shifted, template
+from spiritsafe.tasks.code.templates.template import Exercise, grown, plus, scaled, shifted, template
 
 _LETTERS = ascii_lowercase + ascii_uppercase
 _KINDS = {
@@ -19,6 +19,10 @@ _KINDS = {
     "characters other than letters": "not c.isalpha()",
     "characters other than decimal digits": "not c.isdigit()",
 }
+_LABELS = (
+    *("report", "item", "case", "box", "room", "file", "page", "shelf", "order", "row", "seat", "gate"),
+    *("floor", "house", "track", "team", "class", "part", "lane", "desk", "unit", "node", "zone", "crate"),
+)
 _ALIKE = "abAB1 ."  # one character of each sort that the kinds tell apart
 _MEMBERS = dict(zip(_KINDS, ("ab", "AB", "abAB", "aA", "1", " ", "1 .", "abAB ."), strict=True))
 _FIRST_POINTS = range(1, 8)
@@ -59,9 +63,9 @@ def points(text: str) -> int:
     total = {b}
     for c in text:
         if {_KINDS[kind]}:
-            total += {w}
+            total {grown(w)}
         elif {_KINDS[other]}:
-            total += {v}
+            total {grown(v)}
     return total
 """,
         wordings=(
@@ -121,7 +125,7 @@ def encode(text: str) -> str:
 
 @template(
     level=1,
-    word=("report", "item", "case", "box", "room", "file", "page", "shelf", "order", "row"),
+    word=_LABELS,
     joint=(*"-_/:.#+=",),
     is_before=(True, False),
     case=("", ".upper()", ".lower()"),
