@@ -54,7 +54,8 @@ def invoice(quantities: list[int], prices: list[int]) -> int:
 """,
         wordings=(
             "An invoice has lines, each with a quantity and a price in cents for one piece. A line costs quantity "
-            f"times price; from {bulk} pieces on it gets a discount of {discount} percent of that, the discount being "
+            f"times price; from {bulk} pieces on it gets a discount of {discount} percent of that, the discount "
+            f"being "
             f"{_rounding_words(rounding)}. Add up the lines. {sending} {shipping} cents for shipping. Then add {tax} "
             f"percent tax on all of it, the tax being {_rounding_words(rounding)}. Return the total in cents.",
             "Compute what a customer pays, in cents. For each line multiply quantity and price. Where the quantity "
@@ -103,9 +104,11 @@ def charge(units: int) -> int:
 """,
         wordings=(
             f"A meter reading costs {base} cents, plus {low} cents for each of the first {first} units, {middle} "
-            f"cents for each further unit up to {second} units, and {high} cents for each unit beyond that.{at_least} "
+            f"cents for each further unit up to {second} units, and {high} cents for each unit beyond "
+            f"that.{at_least} "
             "Return the charge in cents.",
-            f"Compute a charge in cents from the units used. Units 1 to {first} cost {low} each, units {first + 1} to "
+            f"Compute a charge in cents from the units used. Units 1 to {first} cost {low} each, units {first + 1} "
+            f"to "
             f"{second} cost {middle} each, and all units above {second} cost {high} each. A fee of {base} comes on "
             f"top.{at_least}",
         ),
@@ -189,7 +192,8 @@ def repay(debt: int, payment: int) -> int:
         ),
         wordings=(
             f"A debt in cents is paid back by a monthly payment. In each month, interest of {rate} basis points "
-            f"(hundredths of a percent) of the debt, {_rounding_words(rounding)}, is added to it, then the payment is "
+            f"(hundredths of a percent) of the debt, {_rounding_words(rounding)}, is added to it, then the payment "
+            f"is "
             f"subtracted; the debt never falls below 0.{rise} This goes on until nothing is owed, but for {cap} "
             f"months at most. Return {result}.",
             f"Follow a loan month by month while there is a debt, and for not more than {cap} months: the debt grows "
@@ -243,7 +247,8 @@ def book(amounts: list[int]) -> int:
             f"would fall due) the balance would be less than {floor}. After each booking that is not refused, a fee "
             f"of {fee} cents is taken if the balance is less than {threshold}. Return {result}.",
             "Process a list of amounts on an account that holds 0 cents at first. Refuse a negative amount if "
-            f"balance plus amount{f' minus {fee}' if is_net else ''} is below {floor}. Every other amount is added to "
+            f"balance plus amount{f' minus {fee}' if is_net else ''} is below {floor}. Every other amount is added "
+            f"to "
             f"the balance; then, if the balance is below {threshold}, {fee} cents are subtracted as a fee. Return "
             f"{result}.",
         ),
@@ -295,11 +300,14 @@ def pay(hours: list[int], rate: int) -> int:
             "A list holds the hours worked on each day, rate is the wage of an hour in cents. Hours of a day beyond "
             f"{regular} are overtime. Of the other hours, those that exceed {weekly} in total are overtime too. "
             f"Overtime is paid with {premium} percent more; the pay for all overtime together is "
-            f"{_rounding_words(rounding)}. Whoever has exactly {weekly} hours that are not overtime, and no overtime, "
+            f"{_rounding_words(rounding)}. Whoever has exactly {weekly} hours that are not overtime, and no "
+            f"overtime, "
             f"gets {bonus} cents more. Return the pay in cents.",
             f"Compute a wage in cents. Each day up to {regular} hours are normal, the rest is overtime; if normal "
-            f"hours sum up to more than {weekly}, what is above becomes overtime as well. Normal hours earn the rate, "
-            f"all overtime hours together earn rate * {100 + premium} / 100 each, in sum {_rounding_words(rounding)}. "
+            f"hours sum up to more than {weekly}, what is above becomes overtime as well. Normal hours earn the "
+            f"rate, "
+            f"all overtime hours together earn rate * {100 + premium} / 100 each, in sum "
+            f"{_rounding_words(rounding)}. "
             f"With no overtime and exactly {weekly} normal hours, {bonus} cents are added.",
         ),
         notes="No number is negative; the list may be empty.",
@@ -387,7 +395,8 @@ def fare(kilometres: int, is_member: bool) -> int:
     return price
 """,
         wordings=(
-            f"A ride costs {base} cents, and {per} cents more for each kilometre beyond the first {free}. Members get "
+            f"A ride costs {base} cents, and {per} cents more for each kilometre beyond the first {free}. Members "
+            f"get "
             f"a discount of {percent} percent of that, {_rounding_words(rounding)}. Return the fare in cents.",
             f"Return the price of a ride in cents: {base}, plus {per} for each kilometre over {free}; for a member, "
             f"{percent} percent of the price, {_rounding_words(rounding)}, is then subtracted.",

@@ -166,7 +166,8 @@ def due(date: int) -> int:
             f"forward{ending}. While the day is a {listed}, take the {'day after' if is_later else 'day before'} it. "
             "Return the day reached, in the same form.",
             f"An invoice of a date yyyymmdd (20240131 is 31 January 2024) is due {days} days "
-            f"later{ending.replace('go on to', 'moved to')}. As long as the due day falls on a {listed}, it moves one "
+            f"later{ending.replace('go on to', 'moved to')}. As long as the due day falls on a {listed}, it moves "
+            f"one "
             f"day {'later' if is_later else 'earlier'}. Return it as yyyymmdd.",
         ),
         notes=f"{_NOTES} 1 January 2024 was a Monday.",

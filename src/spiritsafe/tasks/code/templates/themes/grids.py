@@ -224,10 +224,12 @@ def cheapest(cells: list[int], width: int) -> int:
         wordings=(
             "Find the cheapest way from the top left to the bottom right cell of a grid. Every cell on the way, "
             f"first and last included, costs {weight}; a step {', a step '.join(ways)}; there are no other steps. "
-            f"Cells with numbers greater than {limit} must not be entered (nor be the first one). Return the cost, or "
+            f"Cells with numbers greater than {limit} must not be entered (nor be the first one). Return the cost, "
+            f"or "
             "-1 if there is no way.",
             "A path starts in the first cell of a grid and ends in the last one. Its steps: a step "
-            f"{'; a step '.join(ways)}. It may not touch a cell whose number is above {limit}. The cost is the sum of "
+            f"{'; a step '.join(ways)}. It may not touch a cell whose number is above {limit}. The cost is the sum "
+            f"of "
             f"the steps' costs and of {weight} for each cell of the path, both ends included. Return the least cost, "
             "-1 if no path exists.",
         ),
@@ -326,9 +328,11 @@ def count_cells(cells: list[int], width: int) -> int:
     return total
 """,
         wordings=(
-            f"A cell of the grid counts if it has at least {least} neighbour{'s' if least > 1 else ''} ({around}) for "
+            f"A cell of the grid counts if it has at least {least} neighbour{'s' if least > 1 else ''} ({around}) "
+            f"for "
             f"which {word} is more than {k}. Return {result}.",
-            f"Compare every cell with its neighbours ({around}; fewer at the edges), taking {word}. If the difference "
+            f"Compare every cell with its neighbours ({around}; fewer at the edges), taking {word}. If the "
+            f"difference "
             f"is greater than {k} for {least} or more of them, the cell is chosen. Return "
             f"{result.replace('such', 'chosen')}.",
         ),

@@ -64,7 +64,8 @@ def chosen_total(values: list[int]) -> int:
     return {scaled("total", w)}{shifted(b)}
 """,
         wordings=(
-            f"Take the {fold} of those numbers of the list {condition_words(condition)}. Return it multiplied by {w}, "
+            f"Take the {fold} of those numbers of the list {condition_words(condition)}. Return it multiplied by "
+            f"{w}, "
             f"{plus(b)}.",
             f"Return {w} times the {fold} of the numbers in the list {condition_words(condition)}, {plus(b)}.",
         ),
@@ -161,7 +162,8 @@ def weigh(values: list[int]) -> int:
     return total
 """,
         wordings=(
-            f"Places in the list are numbered from 0. A number at a place i that leaves remainder {r} when divided by "
+            f"Places in the list are numbered from 0. A number at a place i that leaves remainder {r} when divided "
+            f"by "
             f"{m} counts {a} * i{shifted(b)} times, every other number counts once. Return the total.",
             "Return the sum of all numbers of the list, where the number at index i (the first has index 0) is first "
             f"multiplied by {a} * i{shifted(b)} if i modulo {m} is {r}.",
@@ -322,7 +324,7 @@ def longest(values: list[int]) -> int:
             asked,
         ),
         wordings=(
-            f"Find the longest run of consecutive numbers in the list {condition_words(condition)}; of several of the "
+            f"Find the longest unbroken run of numbers in the list {condition_words(condition)}; of several of the "
             f"same length take the {which}. Return {result}, or {none} if even the longest has fewer than {least} "
             f"number{'s' if least > 1 else ''} or there is none.",
             f"A run is an unbroken part of the list with only numbers {condition_words(condition)}. Return {result} "
@@ -355,7 +357,8 @@ def one_of_each(values: list[int]) -> list[int]:
     return result{"" if keeps == "first" else "[::-1]"}
 """,
         wordings=(
-            f"Of numbers whose distances from {c} (never negative) leave the same remainder when divided by {m}, keep "
+            f"Of numbers whose distances from {c} (never negative) leave the same remainder when divided by {m}, "
+            f"keep "
             f"only the one that stands {keeps} in the list. Return the kept numbers in their order in the list.",
             f"Two numbers are alike if the absolute values of the number minus {c} are equal modulo {m}. From the "
             f"list, drop each number that is like {'an earlier' if keeps == 'first' else 'a later'} one, and return "

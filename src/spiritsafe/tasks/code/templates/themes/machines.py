@@ -52,7 +52,8 @@ def robot(commands: str) -> int:
         wordings=(
             f"A robot stands in cell 0 of a ring of {cells} cells, numbered 0 to {cells - 1}. The text holds its "
             f"commands: R moves it {right} cells up and L {left} cells down (after cell {cells - 1} comes cell 0); J "
-            f"takes it from cell p to the cell whose number is {jump} * p modulo {cells}; T exchanges up and down for "
+            f"takes it from cell p to the cell whose number is {jump} * p modulo {cells}; T exchanges up and down "
+            f"for "
             f"all later R and L, until the next T. Other characters are ignored. Return {result}.",
             f"Simulate a robot on cells 0 to {cells - 1} that are closed to a ring; it begins in cell 0. For each "
             f"character: R = {right} cells forward, L = {left} cells backward, J = go to the cell ({jump} times the "
@@ -91,7 +92,8 @@ def run(program: str) -> int:
     return value
 """,
         wordings=(
-            f"A register holds {start}. Every character of the program changes it: + adds {up}, - subtracts {down}, * "
+            f"A register holds {start}. Every character of the program changes it: + adds {up}, - subtracts {down}, "
+            f"* "
             f"multiplies by {factor} and keeps the remainder on division by {m} (from 0 to {m - 1}, also if the "
             f"product is negative), ! makes it {words}. Other characters do nothing. Return the value at the end.",
             f"Starting from {start}, obey the characters of the text in order: '+' means plus {up}, '-' means minus "
@@ -129,7 +131,7 @@ def _transitions(table: str, symbols: str, asked: str) -> Exercise:
     one, other = symbols[0], symbols[1]
     listed = ", ".join(table)
     rules = [
-        f"in state {i}, {one} leads to {table[3 * i]}, {other} to {table[3 * i + 1]}, any other character to "
+        f'in state {i}, "{one}" leads to {table[3 * i]}, "{other}" to {table[3 * i + 1]}, any other character to '
         f"{table[3 * i + 2]}"
         for i in range(3)
     ]
@@ -222,7 +224,8 @@ def run(program: str) -> int:
             f"0 to {m - 1}, never negative). d pushes another copy of the top number. x exchanges the two top "
             f"numbers. p takes the top number away. All other characters do nothing. {missing} At the end return "
             f"{result}, or {failure} if the stack is empty.",
-            f"Run a program of one-character commands on a stack. Digits: push the digit times {w}. 'd': double, that "
+            f"Run a program of one-character commands on a stack. Digits: push the digit times {w}. 'd': double, "
+            f"that "
             "is push the top once more. 'p': pop the top. 'x': swap the top two. '+': pop y, pop x, push the "
             f"remainder (0 to {m - 1}) of {a} * x + {b} * y divided by {m}. The rest is ignored. {missing} Return "
             f"{result} when the program has ended; if nothing is on the stack, return {failure}.",
@@ -262,9 +265,11 @@ def heating(readings: list[int]) -> int:
             asked,
         ),
         wordings=(
-            f"A heater is {start} at first. After each reading of the temperature it is switched on if the reading is "
+            f"A heater is {start} at first. After each reading of the temperature it is switched on if the reading "
+            f"is "
             f"below {low}, and off if it is above {high}; otherwise it stays as it is. Return {result}.",
-            f"Go through the readings with a heater that begins {start}: less than {low} turns it on (if it is not on "
+            f"Go through the readings with a heater that begins {start}: less than {low} turns it on (if it is not "
+            f"on "
             f"already), more than {high} turns it off, anything between changes nothing. Return {result}.",
         ),
         supplies=(rows(whole(low - 8, high + 8, low, high), most=14),),
@@ -287,6 +292,8 @@ def _queue(servers: int, setup: int, gap: int, patience: int, asked: str) -> Exe
     }[asked]
     arrivals = "all come in minute 0" if gap == 0 else f"customer i (counted from 0) comes in minute {gap} * i"
     arrival = "0" if gap == 0 else scaled("i", gap)
+    service = f"{setup} minutes and the minutes needed" if setup else "the minutes needed"
+    more = f", plus {setup} minutes" if setup else ""
     wait = f"max(free[best] - {arrival}, 0)" if gap else "free[best]"
     return Exercise(
         gold=asking(
@@ -315,12 +322,13 @@ def queue(minutes: list[int]) -> int:
         wordings=(
             f"At {servers} counters customers are served in the order of the list, which says how many minutes each "
             f"one needs; {arrivals}. Each goes to the counter that is free first (all are free from minute 0) and "
-            f"waits until then if it is still busy; the service takes {setup} minutes and the minutes needed. Who "
-            f"would have to wait more than {patience} minutes leaves at once and is not served. Return {result}.",
+            f"waits until then if it is still busy; the service takes {service}. Who would have to wait more than "
+            f"{patience} minutes leaves at once and is not served. Return {result}.",
             f"Simulate a queue before {servers} counters, empty at minute 0: {arrivals}, and needs the minutes that "
-            f"the list says, plus {setup} minutes. One after the other they take the counter that becomes free "
-            f"earliest, and wait for it if necessary, but a customer for whom the wait would exceed {patience} "
-            f"minutes goes home instead. Return {result}.",
+            f"the list says{more}. One after the other they take the counter that becomes free earliest, and wait "
+            f"for "
+            f"it if necessary, but a customer for whom the wait would exceed {patience} minutes goes home instead. "
+            f"Return {result}.",
         ),
         notes="No number is negative.",
         supplies=(

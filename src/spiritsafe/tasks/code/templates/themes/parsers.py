@@ -26,6 +26,7 @@ def _what_matters_to_numbers(s: dict[str, Any]) -> dict[str, Any]:
 )
 def _numbers_in_text(separator: str, sign: str, w: int, cap: int, asked: str) -> Exercise:
     name = "a space" if separator == " " else f'"{separator}"'
+    minus = "minus" if w == 1 else f"minus {w} times"
     step = {"sum": "total += value", "greatest": "total = max(total, value)", "number": "total += 1"}[asked]
     what = {
         "sum": "the sum of all values that count",
@@ -62,14 +63,12 @@ def read_numbers(text: str) -> int:
         wordings=(
             f"The text holds fields with {name} between them. A field is a number if it consists of decimal digits, "
             f"at "
-            f'least one, with at most one "{sign}" before them; its value is then negative, and {w} times as large. '
-            f"Numbers "
-            f"greater than {cap} and fields that are no numbers do not count. Return {what}.",
+            f'least one, with at most one "{sign}" before them; its value is then {minus} that number. '
+            f"Numbers greater than {cap} and fields that are no numbers do not count. Return {what}.",
             f"Split the text at each occurrence of {name}. A part made of one or more decimal digits stands for that "
             f"number; "
-            f'"{sign}" followed by one or more digits stands for minus {w} times the number after it. All other '
-            f"parts, and "
-            f"values above {cap}, are ignored. Return {what}.",
+            f'"{sign}" followed by one or more digits stands for {minus} the number after it. All other '
+            f"parts, and values above {cap}, are ignored. Return {what}.",
         ),
         notes="No more than 9 decimal digits stand in a row.",
         supplies=(
@@ -251,7 +250,8 @@ def calculate(text: str) -> int:
             f"({a} * x + {b} * y) modulo {m}, and x {high} y means ({c} * x * y + {d}) modulo {m}; {order}. Return "
             f"the result.",
             f"Evaluate a calculation in a made-up arithmetic: {order}. The operators are {low}, where x {low} y is "
-            f"the remainder of {a} * x + {b} * y divided by {m}, and {high}, where x {high} y is the remainder of {c} "
+            f"the remainder of {a} * x + {b} * y divided by {m}, and {high}, where x {high} y is the remainder of "
+            f"{c} "
             f"* x * y + {d} divided by {m}.",
         ),
         notes="The text is such a calculation of at least one number; a single number is its own result, without "

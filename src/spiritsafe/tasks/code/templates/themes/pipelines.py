@@ -58,10 +58,13 @@ def process(values: list[int]) -> int:
     return {code.format("kept")}
 """,
         wordings=(
-            f"Keep only the numbers {condition_words(condition)}. Replace each of them, x, by {change_words(change)}. "
+            f"Keep only the numbers {condition_words(condition)}. Replace each of them, x, by "
+            f"{change_words(change)}. "
             f"Return {words}; if no number was kept, return {empty}.",
-            f"Of the numbers of the list, only those {condition_words(condition)} count. For each of them, x, compute "
-            f"{change_words(change)}. Of these results, in the order of the list, return {words}; without any, return "
+            f"Of the numbers of the list, only those {condition_words(condition)} count. For each of them, x, "
+            f"compute "
+            f"{change_words(change)}. Of these results, in the order of the list, return {words}; without any, "
+            f"return "
             f"{empty}.",
         ),
         supplies=(rows(whole(-99, 99, *numbers_near(condition))),),
@@ -121,7 +124,8 @@ def process(values: list[int]) -> int:
 """,
         wordings=(
             f"Stage 1: from the list make a new one of {made}, in order. Stage 2: of that list keep the numbers "
-            f"{condition_words(condition)}. Stage 3: replace each number x by {change_words(change)}. Return {words}, "
+            f"{condition_words(condition)}. Stage 3: replace each number x by {change_words(change)}. Return "
+            f"{words}, "
             f"or {empty} if nothing is left.",
             f"Compute {made}; drop those results that are not numbers {condition_words(condition)}; turn every "
             f"remaining number x into {change_words(change)}. Return {words}. If none remained, return {empty}.",
@@ -222,7 +226,8 @@ def compare(left: list[int], right: list[int]) -> int:
 """,
         wordings=(
             f"For each place that both lists have, compute {a} times the number in the left list plus {b} times the "
-            f"number in the right list. Keep the results {condition_words(condition)}, and return {words}, or {empty} "
+            f"number in the right list. Keep the results {condition_words(condition)}, and return {words}, or "
+            f"{empty} "
             "if there are none.",
             "Pair the first numbers of both lists, the second ones, and so on, until the shorter list ends. A pair "
             f"(x, y) gives {a} * x + {b} * y. Of these, consider the numbers {condition_words(condition)}: return "
@@ -280,7 +285,8 @@ def groups(values: list[int]) -> int:
         ),
         wordings=(
             f"Numbers with the same remainder on division by {m} (from 0 to {m - 1}, also for negative numbers) form "
-            f"a group, whose number is that remainder; there are always {m} groups, some may be empty. Only the first "
+            f"a group, whose number is that remainder; there are always {m} groups, some may be empty. Only the "
+            f"first "
             f"{cap} numbers of each group, in the order of the list, count. A group's total is the sum of y over its "
             f"numbers x that count, where y is {change_words(change)}; it is 0 for an empty group. Return {result}.",
             f"Sort the numbers of the list into {m} groups by their value modulo {m} (never negative). A group takes "

@@ -84,7 +84,8 @@ def rewrite(n: int) -> int:
     return result
 """,
         wordings=(
-            f"Replace each decimal digit d of n by the last digit of {a} * d + {b}. {left_out}Write the new digits in "
+            f"Replace each decimal digit d of n by the last digit of {a} * d + {b}. {left_out}Write the new digits "
+            f"in "
             f"{order}, and return the number that they make.",
             f"A code turns the digit d into the remainder of {a} * d + {b} divided by 10. {left_out}Encode the "
             f"decimal digits of n, put them in {order}, and return them as a number.",
@@ -116,7 +117,8 @@ def play(n: int) -> int:
         wordings=(
             f"Do this {rounds} times: replace n by {c} plus the sum over its decimal digits, where an even digit "
             f"counts {w} times {words} and an odd digit {v} times {words}. Return the last n.",
-            f"In a digit game of {rounds} rounds, the next number is {c} plus the points of all decimal digits of the "
+            f"In a digit game of {rounds} rounds, the next number is {c} plus the points of all decimal digits of "
+            f"the "
             f"present number; a digit's points are {words}, times {w} if the digit is even and times {v} if it is "
             "odd. The game begins with n; return the number after the last round.",
         ),
@@ -234,7 +236,8 @@ def divisors(n: int) -> int:
         wordings=(
             f"Return {w} times the {fold} of those positive divisors of n that are at least {k} and leave remainder "
             f"{r} when divided by {m}.",
-            f"Among the divisors of n (1 and n included), keep those not less than {k} whose remainder on division by "
+            f"Among the divisors of n (1 and n included), keep those not less than {k} whose remainder on division "
+            f"by "
             f"{m} is {r}. Return {w} times their {fold}.",
         ),
         notes="n is at least 1; the result is 0 if there is no such divisor.",
@@ -264,9 +267,10 @@ def term(n: int) -> int:
     return before
 """,
         wordings=(
-            f"A sequence starts with {first} and {second}. Each later term is {a} times the term before it plus {b} "
-            f"times the term before that {plus(c)}, reduced to its remainder on division by {m}. Return term number "
-            f"n; number 0 is {first}.",
+            f"A sequence starts with {first} and {second}. Each later term is the remainder on division by {m} of "
+            f"{a} "
+            f"times the term before it plus {b} times the term before that {plus(c)}. Return term number n; number 0 "
+            f"is {first}.",
             f"Let f(0) = {first}, f(1) = {second}, and f(n) = ({a} * f(n - 1) + {b} * f(n - 2) + {c}) modulo {m} for "
             "larger n. Return f(n).",
         ),
@@ -301,7 +305,8 @@ def walk(n: int) -> int:
     return {"steps" if asked == "steps" else "n"}
 """,
         wordings=(
-            f"In one step, n becomes n / {m} if n is a multiple of {m}, and {a} * n + {b} otherwise. Make steps until "
+            f"In one step, n becomes n / {m} if n is a multiple of {m}, and {a} * n + {b} otherwise. Make steps "
+            f"until "
             f"n is at most {stop}, but not more than {cap} steps. Return {result}.",
             f"Repeat while n is greater than {stop} and fewer than {cap} steps were made: divide n by {m} if that "
             f"leaves no remainder, else multiply it by {a} and add {b}. Return {result}.",
@@ -331,8 +336,10 @@ def orbit(x: int) -> int:
         wordings=(
             f"Start with the remainder of x divided by {m}; from a number y the next one is the remainder of {a} * y "
             f"* y + {c} divided by {m}. Go on until a number comes for the second time. Return {result}.",
-            f"A generator of numbers holds a state from 0 to {m - 1}, at first x modulo {m}. It replaces a state y by "
-            f"({a} * y * y + {c}) modulo {m}. Look at its states from the first one until one is repeated, and return "
+            f"A generator of numbers holds a state from 0 to {m - 1}, at first x modulo {m}. It replaces a state y "
+            f"by "
+            f"({a} * y * y + {c}) modulo {m}. Look at its states from the first one until one is repeated, and "
+            f"return "
             f"{result}.",
         ),
         notes="x is at least 0.",
@@ -370,7 +377,8 @@ def circle(n: int) -> int:
             f"after number 1 (around the circle as often as needed), count to {k} around the circle: the one counted "
             f"as number {k} leaves, and counting from 1 goes on with the next one that is still there. Stop as soon "
             f"as at most {people} left. Return {result}.",
-            f"n children, numbered from 1, stand in a circle; counting starts at the child {start} places after child "
+            f"n children, numbered from 1, stand in a circle; counting starts at the child {start} places after "
+            f"child "
             f"1, going around if n is small. The child counted as number {k} goes home, and the count begins again "
             f"with 1 at the child after it, and so on. It ends when not more than {people} left. Return {result}.",
         ),

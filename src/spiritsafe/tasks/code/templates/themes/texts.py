@@ -307,7 +307,8 @@ def words(text: str) -> {"str" if asked == "joined" else "int"}:
     return {"result" if asked == "joined" else "count"}
 """,
         wordings=(
-            f"Words are the parts of the text between {name}; several in a row, or some at either end, make no words. "
+            f"Words are the parts of the text between {name}; several in a row, or some at either end, make no "
+            f"words. "
             f"Choose the words with at least {least} character{'s' if least > 1 else ''}{such}, and return {what}.",
             f"Split the text at every one of its {name if separator == ' ' else 'characters ' + name}, drop empty "
             f"parts, and keep the parts of length {least} or more{such.replace(' and', ' with', 1)}. Return {what}.",
@@ -358,9 +359,10 @@ def checksum(text: str) -> int:
 """,
         wordings=(
             f"Start with {start}. For each character in turn, i being its place (the first has place 0), the new "
-            f"value is the old one {times} the character's ASCII code times ({weight}), reduced to its remainder on "
-            f"division by {m}. Return the last value.",
-            f"A checksum begins as {start}. The character at index i (from 0) with the ASCII code c changes it from s "
+            f"value is the remainder on division by {m} of the old one {times} the character's ASCII code times "
+            f"({weight}). Return the last value.",
+            f"A checksum begins as {start}. The character at index i (from 0) with the ASCII code c changes it from "
+            f"s "
             f"to ({'s * 31' if is_chained else 's'} + c * ({weight})) modulo {m}. Return the checksum of the text.",
         ),
         notes=f"Remainders are from 0 to {m - 1}, never negative.",
