@@ -19,8 +19,9 @@ from spiritsafe.tasks.code.templates.template import Exercise, signature_of
 
 NUM_HIDDEN = 32
 _NUM_MANY = 240
-_MOST_MUTANTS = 150
+_MOST_MUTANTS = 500
 _WANTED = 2  # inputs that notice a mutant
+_TRIED = 8  # of the inputs that notice a mutant: to choose among
 _SLACK = 200  # rounds of loops that a faulty program may make beyond ten times those of the gold solution
 _MOST_ITEMS = 10_000  # of a list, and characters of a text; golds make a few hundred
 _MOST_BITS = 2_000  # of a number; golds make less than 64
@@ -38,7 +39,7 @@ def hidden_inputs(exercise: Exercise, seed: int, count: int = NUM_HIDDEN) -> lis
     many = exercise.inputs(Random(seed), _NUM_MANY)
     mutants = sample(mutants_of(exercise.gold, "python"), _MOST_MUTANTS, seed)
     expected = _expected(exercise, many)
-    noticed = [_noticed(mutant.source, many, expected) for mutant in mutants]
+    noticed = [_noticed(mutant.source, many, expected, _TRIED) for mutant in mutants]
     chosen: list[int] = []
     missing = {number: min(_WANTED, len(inputs)) for number, inputs in enumerate(noticed) if inputs}
     while missing and len(chosen) < count:
@@ -54,8 +55,9 @@ def hidden_inputs(exercise: Exercise, seed: int, count: int = NUM_HIDDEN) -> lis
             missing[number] -= 1
             if missing[number] == 0:
                 del missing[number]
-    rest = [index for index in range(len(many)) if index not in set(chosen)]
-    return [many[index] for index in sorted([*chosen, *rest[: count - len(chosen)]])]
+    rest = sorted(set(range(len(many))) - set(chosen))
+    others = Random(seed).sample(rest, min(count - len(chosen), len(rest)))
+    return [many[index] for index in sorted([*chosen, *others])]
 
 
 def noticed_by(exercise: Exercise, source: str, inputs: Sequence[Arguments]) -> set[int]:
@@ -63,7 +65,7 @@ def noticed_by(exercise: Exercise, source: str, inputs: Sequence[Arguments]) -> 
 
     A program that runs away on two of them is not tried on those after them.
     """
-    return _noticed(source, inputs, _expected(exercise, inputs))
+    return _noticed(source, inputs, _expected(exercise, inputs), len(inputs))
 
 
 def _expected(exercise: Exercise, inputs: Sequence[Arguments]) -> list[tuple[Any, int]]:
@@ -72,11 +74,14 @@ def _expected(exercise: Exercise, inputs: Sequence[Arguments]) -> list[tuple[Any
     return [(gold.call(arguments, None), gold.rounds) for arguments in inputs]
 
 
-def _noticed(source: str, inputs: Sequence[Arguments], expected: Sequence[tuple[Any, int]]) -> set[int]:
+def _noticed(source: str, inputs: Sequence[Arguments], expected: Sequence[tuple[Any, int]], enough: int) -> set[int]:
+    """The places of the first inputs that notice a faulty program, not more than are enough."""
     faulty = _Bounded(source)
     noticed: set[int] = set()
     num_runaways = 0
     for index, (arguments, (right, rounds)) in enumerate(zip(inputs, expected, strict=True)):
+        if len(noticed) >= enough:
+            break
         try:
             given = faulty.call(arguments, 10 * rounds + _SLACK)
         except _RunawayError:

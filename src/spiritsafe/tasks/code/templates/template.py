@@ -10,8 +10,9 @@ import ast
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import product
+from itertools import compress, product
 from math import prod
+from operator import not_
 from random import Random
 from typing import Any, final
 
@@ -25,6 +26,8 @@ _TYPES: Mapping[str, ValueType] = {"int": "int", "bool": "bool", "str": "str", "
 _COUNTED = 20_000  # settings that are all tried to count a template's problems
 _SAMPLED = 2_000  # settings that are drawn to estimate them where there are more
 _PATIENCE = 1_000
+_EXAMPLES_FROM = 60  # inputs
+_EXAMPLE_SIZE = 24  # characters
 
 
 @final
@@ -58,6 +61,15 @@ class Exercise:
     def inputs(self, rng: Random, count: int) -> list[Arguments]:
         """Different arguments, edge cases first; fewer than ``count`` where there are not so many."""
         return mixed(self.supplies, rng, count, self.fit)
+
+    def examples(self, rng: Random, count: int) -> list[tuple[Arguments, Value]]:
+        """Inputs with what the gold solution returns, to be shown: of a handy size, with different results if any."""
+        drawn = self.inputs(rng, _EXAMPLES_FROM)[-_EXAMPLES_FROM // 4 :]  # the edge cases stand before
+        drawn.sort(key=lambda arguments: abs(len(repr(arguments)) - _EXAMPLE_SIZE))
+        pairs = [(arguments, self.answer(arguments)) for arguments in drawn]
+        results = [repr(result) for _, result in pairs]
+        is_new = [result not in results[:place] for place, result in enumerate(results)]
+        return [*compress(pairs, is_new), *compress(pairs, map(not_, is_new))][:count]
 
     def answer(self, arguments: Arguments) -> Value:
         """What the gold solution returns."""

@@ -85,6 +85,18 @@ def test_an_exercise_says_what_is_wanted() -> None:
     assert len(exercise.inputs(Random(0), 4)) == 4
 
 
+def test_examples_are_handy_right_and_of_different_results() -> None:
+    gold = "def is_long(values: list[int]) -> bool:\n    return len(values) > 3\n"
+    exercise = Exercise(gold=gold, wordings=("",), supplies=(rows(whole(0, 99), most=6),))
+    for seed in range(20):
+        examples = exercise.examples(Random(seed), 3)
+        assert len({repr(arguments) for arguments, _ in examples}) == 3
+        assert {answer for _, answer in examples} == {True, False}
+        assert all(exercise.answer(arguments) == answer for arguments, answer in examples)
+        assert max(len(repr(arguments)) for arguments, _ in examples) < 45
+    assert exercise.examples(Random(3), 3) == exercise.examples(Random(3), 3) != exercise.examples(Random(4), 3)
+
+
 def test_the_last_function_is_asked_for_and_leaves_its_arguments_alone() -> None:
     assert signature_of(_GOLD) == Signature(
         "extend", (("values", "ints"), ("name", "str"), ("is_long", "bool"), ("n", "int")), "ints"
