@@ -20,8 +20,8 @@ from spiritsafe.core.errors import TaskError
 from spiritsafe.tasks.code.languages.signature import Signature, Value, ValueType
 from spiritsafe.tasks.code.templates.inputs import Arguments, Supply, mixed
 
-Setting = int | str | bool
-Settings = Mapping[str, Setting]
+KnobValue = int | str | bool
+Settings = Mapping[str, KnobValue]
 _TYPES: Mapping[str, ValueType] = {"int": "int", "bool": "bool", "str": "str", "list[int]": "ints"}
 _COUNTED = 20_000  # settings that are all tried to count a template's problems
 _SAMPLED = 2_000  # settings that are drawn to estimate them where there are more
@@ -93,11 +93,11 @@ class Template:
 
     name: str
     level: int
-    knobs: Mapping[str, Sequence[Setting]]
+    knobs: Mapping[str, Sequence[KnobValue]]
     write: Callable[..., Exercise]
     settle: Callable[[dict[str, Any]], dict[str, Any] | None]
 
-    def draw(self, rng: Random) -> dict[str, Setting]:
+    def draw(self, rng: Random) -> dict[str, KnobValue]:
         """Settings in their canonical form."""
         for _ in range(_PATIENCE):
             settings = self.settle({name: rng.choice(values) for name, values in self.knobs.items()})
@@ -132,7 +132,7 @@ class Template:
 
 
 def template(
-    level: int, settle: Callable[[dict[str, Any]], dict[str, Any] | None] = dict, **knobs: Sequence[Setting]
+    level: int, settle: Callable[[dict[str, Any]], dict[str, Any] | None] = dict, **knobs: Sequence[KnobValue]
 ) -> Callable[[Callable[..., Exercise]], Template]:
     """Makes a template of the function that writes its exercises; its parameters are the knobs."""
 
@@ -159,7 +159,7 @@ def loaded(source: str) -> Callable[..., Any]:
     return function
 
 
-def shifted(amount: int) -> str:
+def moved(amount: int) -> str:
     """Code that adds a constant: ``+ 3``, ``- 3``, or nothing."""
     return f" + {amount}" if amount > 0 else f" - {-amount}" if amount else ""
 

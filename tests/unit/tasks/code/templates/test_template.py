@@ -17,9 +17,9 @@ from spiritsafe.tasks.code.templates.template import (
     asking,
     grown,
     loaded,
+    moved,
     plus,
     scaled,
-    shifted,
     signature_of,
     template,
 )
@@ -42,7 +42,7 @@ def _ordered(s: dict[str, Any]) -> dict[str, Any] | None:
 def _made(size: int) -> Template:
     @template(level=2, settle=_ordered, a=range(size), b=range(size), word=("up", "down"))
     def _between(a: int, b: int, word: str) -> Exercise:
-        gold = f"def pick(x: int) -> int:\n    return x{shifted(a)}{shifted(b)}\n"
+        gold = f"def pick(x: int) -> int:\n    return x{moved(a)}{moved(b)}\n"
         return Exercise(
             gold=gold, wordings=(f"{word} {a} {b}", f"{a} {b} {word}"), notes="Go.", supplies=(whole(0, 9),)
         )
@@ -109,7 +109,7 @@ def test_the_last_function_is_asked_for_and_leaves_its_arguments_alone() -> None
 
 
 def test_code_and_words_for_numbers() -> None:
-    assert [shifted(n) for n in (3, 0, -3)] == [" + 3", "", " - 3"]
+    assert [moved(n) for n in (3, 0, -3)] == [" + 3", "", " - 3"]
     assert [scaled("x", n) for n in (1, -1, 5, -5)] == ["x", "-x", "x * 5", "x * -5"]
     assert [added("y", n) for n in (1, -1, 5, -5)] == [" + y", " - y", " + y * 5", " - y * 5"]
     assert [grown(n) for n in (3, -3)] == ["+= 3", "-= 3"]
