@@ -10,7 +10,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from spiritsafe.tasks.code.languages.signature import Signature, Value, ValueType, is_value
+from spiritsafe.tasks.code.languages.signature import CodeSignature, CodeValue, ValueType, is_value
 
 CORPUS = """
 def floors(a: int, b: int) -> list[int]:
@@ -20,6 +20,9 @@ def floors(a: int, b: int) -> list[int]:
 
 def signs(a: int, b: int) -> list[int]:
     c = -a
+    c += -5
+    c -= -7
+    c += -b
     d = a - -3 + (-b) - (b - a) - (-(a + 1))
     return [c, d, abs(a - b), abs(c) * -1, min(a, b), max(a, b, 0), min(a, -b, 5), -a * b, 2 - -b, a * (b + -4)]
 
@@ -510,12 +513,12 @@ def _source(node: ast.FunctionDef) -> str:
     return "\n\n".join(str(ast.get_source_segment(CORPUS, one)) for one in [node, *nodes]) + "\n"
 
 
-def _signature(node: ast.FunctionDef) -> Signature:
+def _signature(node: ast.FunctionDef) -> CodeSignature:
     parameters = tuple((arg.arg, _TYPES[ast.unparse(arg.annotation)]) for arg in node.args.args if arg.annotation)
-    return Signature(node.name, parameters, _TYPES[ast.unparse(node.returns or ast.Constant(None))])
+    return CodeSignature(node.name, parameters, _TYPES[ast.unparse(node.returns or ast.Constant(None))])
 
 
-def functions() -> dict[str, tuple[str, Signature, Callable[..., Value]]]:
+def functions() -> dict[str, tuple[str, CodeSignature, Callable[..., CodeValue]]]:
     """Of each its source, signature, and itself."""
     found = {}
     for node in _TREE.body:
@@ -524,7 +527,7 @@ def functions() -> dict[str, tuple[str, Signature, Callable[..., Value]]]:
     return found
 
 
-def _value(kind: ValueType, rng: Random) -> Value:
+def _value(kind: ValueType, rng: Random) -> CodeValue:
     if kind == "int":
         return rng.choice([rng.randint(-12, 12), rng.randint(-6, 6), rng.randint(-(10**6), 10**6), 0, 1])
     if kind == "bool":
@@ -536,12 +539,12 @@ def _value(kind: ValueType, rng: Random) -> Value:
 
 
 def inputs_of(
-    signature: Signature, function: Callable[..., Value], seed: int, count: int
-) -> tuple[list[list[Value]], list[Value]]:
+    signature: CodeSignature, function: Callable[..., CodeValue], seed: int, count: int
+) -> tuple[list[list[CodeValue]], list[CodeValue]]:
     """Inputs that a function takes, and what it gives for them."""
     rng = Random(f"{signature.name} {seed}")
-    inputs: list[list[Value]] = []
-    expected: list[Value] = []
+    inputs: list[list[CodeValue]] = []
+    expected: list[CodeValue] = []
     for _ in range(10 * count):
         values = [_value(kind, rng) for _, kind in signature.parameters]
         copies = [list(value) if isinstance(value, list) else value for value in values]

@@ -14,7 +14,11 @@ import click
 from spiritsafe import __version__
 from spiritsafe.cli.paths import GuardedCommand
 from spiritsafe.cli.tables import json_option, print_json
+from spiritsafe.core.errors import TaskError
 from spiritsafe.core.process.limits import usable_cores
+from spiritsafe.tasks.sandbox.attacks.table import AttackResult, attack_table
+from spiritsafe.tasks.sandbox.layers import LAYERS, layer, why_not
+from spiritsafe.tasks.sandbox.sandbox import Sandbox
 
 _EXTRAS = {
     "train": ("torch", "transformers", "safetensors", "tokenizers", "gguf"),
@@ -50,14 +54,55 @@ def _machine() -> dict[str, Any]:
     }
 
 
+def _sandbox(*, is_attacked: bool, announce: bool) -> dict[str, Any]:
+    """Which layers there are, each with the reason why not; and what the strongest of them denied."""
+    reasons = {name: why_not(name) for name in LAYERS}
+    try:
+        name = layer()
+    except TaskError as error:
+        return {"layer": None, "layers": reasons, "attacks": None, "hint": error.hint}
+    if not is_attacked:
+        return {"layer": name, "layers": reasons, "attacks": None, "hint": None}
+    if announce:
+        click.echo("The sandbox is attacked; this takes some ten seconds.", err=True)
+    with Sandbox(num_boxes=1, layer=name) as sandbox:
+        attacks = attack_table(sandbox)
+    return {"layer": name, "layers": reasons, "attacks": attacks, "hint": None}
+
+
+def _print_sandbox(found: dict[str, Any]) -> None:
+    for name, reason in found["layers"].items():
+        click.echo(f"sandbox {name!r}: {reason or ('used' if name == found['layer'] else 'can be had')}")
+    if found["layer"] is None:
+        click.echo(f"No foreign code is run here. {found['hint']}")
+        return
+    attacks: list[AttackResult] = found["attacks"] or []
+    for attack in attacks:
+        click.echo(f"  {'denied ' if attack.denied else 'NOT DENIED'} {attack.tries}: {attack.how}")
+    if attacks:
+        click.echo(f"{sum(attack.denied for attack in attacks)} of {len(attacks)} attacks were denied")
+
+
 @click.command(name="doctor", cls=GuardedCommand)
+@click.option("--no-attacks", "is_spared", is_flag=True, help="Do not attack the sandbox, which takes ten seconds.")
 @json_option
-def command(as_json: bool) -> None:
-    """Show what this machine offers and what is missing."""
+def command(is_spared: bool, as_json: bool) -> None:
+    """Show what this machine offers and what is missing.
+
+    Exit code 1: an attack on the sandbox was not denied.
+    """
     found = _machine()
+    found["sandbox"] = _sandbox(is_attacked=not is_spared, announce=not as_json)
     if as_json:
         print_json([found])
-        return
+    else:
+        _print_machine(found)
+        _print_sandbox(found["sandbox"])
+    if not all(attack.denied for attack in found["sandbox"]["attacks"] or ()):
+        raise click.exceptions.Exit(1)
+
+
+def _print_machine(found: dict[str, Any]) -> None:
     click.echo(f"spiritsafe {found['spiritsafe']}, Python {found['python']}, {found['system']} {found['machine']}")
     click.echo(f"{found['cores']} cores, {found['free_bytes'] / 1e9:.1f} GB free here")
     for extra, versions in found["extras"].items():

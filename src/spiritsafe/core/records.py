@@ -265,6 +265,7 @@ class Verdict(Record):
         answer: The extracted answer, if any.
         reason: One line for a human.
         verifier: Which verifier, with ``version``.
+        sandbox: What held the code that was run to judge the attempt; None: no foreign code was run.
     """
 
     status: Status
@@ -273,6 +274,7 @@ class Verdict(Record):
     reason: str = ""
     verifier: str
     version: str
+    sandbox: str | None = omit_default(None)
 
     @model_validator(mode="after")
     def _score_fits_status(self) -> Self:

@@ -28,6 +28,7 @@ class Family:
         describe: Its tasks: how to ask for each, what it is, and why it is refused, or None.
         has_data: Its problems come from a file that the spec names: where the file lies moves no problem to another
             bucket, and a task's own name carries the file's digest.
+        shares_splits: Its tasks pose the same problems in other ways: a problem is in one bucket in all of them.
         variant_mark: In a canonical text, what begins the part that only tells several answers to one prompt apart.
         parts: The specs that the name in its spec is made of; None where a spec is one task.
         graders: Names that a row of a private paper may give for its grader; of each the verifier and the hint to the
@@ -38,6 +39,7 @@ class Family:
     source: str
     describe: Callable[[], Iterable[tuple[str, str, str | None]]]
     has_data: bool = False
+    shares_splits: bool = False
     variant_mark: str = ""
     parts: Callable[[str], list[str]] | None = None
     graders: Mapping[str, tuple[Callable[[], Any], str]] = field(default_factory=dict)

@@ -5,7 +5,8 @@ train, 80-89 dev, 90-99 exam, whatever the seed, so that no seed can leak an exa
 
 The hash is taken over the task's name **without its knobs**: ``arith:sums?terms=2-3`` and ``arith:sums?terms=2-4``
 share problems, so they must share their splits. For data files (``Family.has_data``) it is taken over the family
-alone: the same question in two files, or in one file under two paths, is in one bucket. Of a family that keeps several
+alone: the same question in two files, or in one file under two paths, is in one bucket; so it is for families whose
+tasks pose the same problems in other ways (``Family.shares_splits``). Of a family that keeps several
 answers to one prompt, what tells them apart (``Family.variant_mark``) is not hashed.
 """
 
@@ -27,7 +28,7 @@ def bucket_of_text(task_name: str, canonical_text: str) -> int:
     scope = task_name.partition("?")[0]
     family = scope.partition(":")[0]
     module = family_module(family)
-    if module is not None and module.FAMILY.has_data:
+    if module is not None and (module.FAMILY.has_data or module.FAMILY.shares_splits):
         scope = family
         if module.FAMILY.variant_mark:
             canonical_text = canonical_text.partition(module.FAMILY.variant_mark)[0]

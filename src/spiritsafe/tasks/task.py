@@ -8,7 +8,7 @@ In: a split, a seed, a count. Out: distinct problems; and for a completion, a Ve
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Literal, Self, final
@@ -43,6 +43,24 @@ class Draft:
     task: str | None = None
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class LabelledAnswers:
+    """Answers to one problem of which it is known whether they are right.
+
+    Attributes:
+        kind: What they are: the same words for all problems.
+        is_right: Whether a verifier must accept them.
+        texts: The answers.
+        most_wrong: The share of the kind that may be judged otherwise.
+    """
+
+    kind: str
+    is_right: bool
+    texts: tuple[str, ...]
+    most_wrong: float = 0.0
+
+
 class Verifier(ABC):
     """Judges an answer. ``judge`` may raise; :meth:`Task.grade` is what turns that into "unscored".
 
@@ -53,6 +71,8 @@ class Verifier(ABC):
         version: Raised whenever any verdict could change.
         isolated: True when the judging runs in a child process that is killed when it hangs. A verifier may run inline
             only when its time is bounded by the length of the text, whatever the text says.
+        sandboxed: True when what could hang is foreign code in :mod:`spiritsafe.tasks.sandbox`, which bounds and ends
+            it, so that no other process need watch the judging.
         earlier: The version that judged alike but was handed whole completions, if there was one: papers that were
             sealed with it are sat and graded as it did.
         sees_thoughts: Whether this is that version.
@@ -61,6 +81,7 @@ class Verifier(ABC):
     name: str
     version: str
     isolated: bool
+    sandboxed: bool = False
     earlier: str | None = None
     sees_thoughts: bool = False
 
@@ -76,8 +97,27 @@ class Verifier(ABC):
     def judge(self, problem: Problem, text: str) -> Verdict:
         """The verdict on one completion."""
 
+    def of(self, problem: Problem) -> Verifier:
+        """The one that judges a problem, where several are behind this one."""
+        return self
+
+    def check_machine(self) -> None:  # noqa: B027  most need nothing
+        """Whether it can judge on this machine; asked before work that would be in vain.
+
+        Raises:
+            TaskError: It cannot: it says what to install.
+        """
+
     @final
-    def verdict(self, status: Status, *, answer: str | None = None, reason: str = "", score: float = 0.0) -> Verdict:
+    def verdict(
+        self,
+        status: Status,
+        *,
+        answer: str | None = None,
+        reason: str = "",
+        score: float = 0.0,
+        sandbox: str | None = None,
+    ) -> Verdict:
         """A Verdict signed with this verifier's name; "correct" has score 1."""
         return Verdict(
             status=status,
@@ -86,6 +126,7 @@ class Verifier(ABC):
             reason=reason[:_MAX_REASON],
             verifier=self.name,
             version=self.version,
+            sandbox=sandbox,
         )
 
 
@@ -245,6 +286,10 @@ class Task(ABC):
         A model that is used for work can choose among its attempts by it; None: the task offers no such check.
         """
         return None
+
+    def labelled_answers(self, problem: Problem) -> Sequence[LabelledAnswers]:
+        """Answers that the audit tries beside the gold one; empty: it makes up those that suit a short answer."""
+        return ()
 
     def gold(self, problem: Problem) -> str:
         """An answer that the verifier must accept."""

@@ -15,7 +15,7 @@ from spiritsafe import cli as cli_module
 
 COMMANDS = {
     "compare": {"--failed", "--scorer", "--metric", "--filter", "--out", "--json"},
-    "doctor": {"--json"},
+    "doctor": {"--no-attacks", "--json"},
     "exam checkpoint": {"--key", "--out"},
     "exam dispute": {"--ledger", "--key", "--problem", "--try", "--propose", "--reason"},
     "exam edit": {"--ledger", "--key", "--dispute", "--status", "--reject", "--reason"},

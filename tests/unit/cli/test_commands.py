@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from called import call, records_of
+from click.testing import CliRunner
 from stranger_models import write_mixtral
 
 from spiritsafe.cli import doctor, models, tasks
 from spiritsafe.cli.answers import sample
 from spiritsafe.core.errors import TaskError
 from spiritsafe.core.records import Checkpoint
+from spiritsafe.tasks.sandbox import layers
+from spiritsafe.tasks.sandbox.attacks.table import AttackResult
+from spiritsafe.tasks.sandbox.layers import LAYERS
 
 
 def test_doctor_names_the_extras() -> None:
-    text = call(doctor.command)
+    text = call(doctor.command, "--no-attacks")
     assert "spiritsafe" in text
     assert "extra 'train': torch" in text
 
@@ -59,10 +64,41 @@ def test_a_failed_audit_is_an_error(tmp_path: Path) -> None:
 
 
 def test_doctor_tells_the_same_as_json() -> None:
-    (told,) = records_of(doctor.command)
+    (told,) = records_of(doctor.command, "--no-attacks")
     assert told["extras"]["train"]["torch"]
     assert told["cores"] >= 1
     assert isinstance(told["gpus"], list)
+    assert set(told["sandbox"]["layers"]) == set(LAYERS)
+    assert told["sandbox"]["attacks"] is None
+
+
+def _attacks(*denied: bool) -> Callable[[object], list[AttackResult]]:
+    return lambda _: [AttackResult(name="a", tries="Read it", denied=one, how="EPERM") for one in denied]
+
+
+def test_doctor_shows_what_the_sandbox_denies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "layer", lambda: LAYERS[0])
+    monkeypatch.setattr(doctor, "attack_table", _attacks(True, True))
+    text = call(doctor.command)
+    assert text.count("  denied  Read it: EPERM\n") == 2
+    assert text.endswith("2 of 2 attacks were denied\n")
+
+
+def test_an_attack_that_comes_through_fails_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "layer", lambda: LAYERS[0])
+    monkeypatch.setattr(doctor, "attack_table", _attacks(True, False))
+    result = CliRunner().invoke(doctor.command)
+    assert result.exit_code == 1
+    assert "NOT DENIED Read it: EPERM" in result.output
+    assert "1 of 2 attacks were denied" in result.output
+
+
+def test_doctor_says_what_a_machine_without_a_sandbox_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "why_not", lambda name: f"no {name} here")
+    monkeypatch.setattr(layers, "why_not", lambda name: f"no {name} here")
+    text = call(doctor.command)
+    assert all(f"sandbox {name!r}: no {name} here\n" in text for name in LAYERS)
+    assert "No foreign code is run here. Install bubblewrap" in text
 
 
 def test_models_fetch_list_and_show() -> None:

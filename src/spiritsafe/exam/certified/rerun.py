@@ -7,7 +7,7 @@ paired difference, a finding in plain words. Needs no torch: any Generator will 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from spiritsafe.core.canonical import JSON
@@ -27,7 +27,7 @@ from spiritsafe.exam.records.terms import OutcomeStatus
 from spiritsafe.exam.results.certificate import host_software
 from spiritsafe.exam.results.reach import Reach
 from spiritsafe.exam.review.retire import load_opened
-from spiritsafe.exam.sitting.answers import Try, ask, preamble_of, status_of
+from spiritsafe.exam.sitting.answers import Answer, Try, ask, preamble_of, status_of
 from spiritsafe.exam.sitting.identity_probes import ask_probes
 from spiritsafe.exam.verification.materials import Materials
 from spiritsafe.exam.verification.reruns import RerunEntry, check_rerun, compare_items, rerun_statement
@@ -72,6 +72,7 @@ def rerun(
     verified = verification_of(Materials(certificate=certificate, paper=paper, ledger=ledger.path if ledger else None))
     original, public = verified.require(), verified.require_paper()
     task = check_task(public, task)
+    task.verifier.check_machine()
     info = generator.describe()
     bank = load_opened(opened, paper=public).problems if opened else ()
     if not design_of(original.registration, original.paper).is_whole and examiner is None and opened is None:
@@ -88,7 +89,8 @@ def rerun(
         # Under the certificate's digest, not the registration's: a rerun is no opening of the sitting.
         digest = original.content_digest
         enter_access(ledger, public.header, sorted(problems), info, examiner, purpose=purpose, registration=digest)
-    items = _ask_again(original, problems, tries, generator, task, events or NullSink())
+    answers = _ask_again(original, problems, tries, generator, task, events or NullSink())
+    items = _compared(original, answers)
     reach = Reach.of(item.status for item in items)
     if info.kind != "local" and not reach.is_enough:
         raise EndpointError(
@@ -111,7 +113,7 @@ def rerun(
         statement=rerun_statement(difference, agrees, same_digest, info.kind),
         finished=utc_now(),
         runner=runner.public,
-        software=host_software(),
+        software=host_software(answer.verdict for answer in answers),
     )
     signed = CounterSignedRerun(report=report, signature=runner.sign("rerun", report.canonical()))
     write_record(output, signed)
@@ -198,13 +200,18 @@ def _ask_again(
     generator: Generator,
     task: Task,
     events: EventSink,
-) -> tuple[RerunItem, ...]:
-    first: dict[Try, Outcome] = {(o.index, o.sample_index): o for o in original.result.outcomes}
-    status: dict[Try, OutcomeStatus] = {}
+) -> list[Answer]:
+    answers = []
     preamble = preamble_of(original.paper, original.registration)
     for answer in ask(problems, original.registration, tries, generator, task, preamble=preamble):
-        status[answer.index, answer.sample_index] = status_of(answer)
-        events.progress(len(status), len(tries), "answers")
+        answers.append(answer)
+        events.progress(len(answers), len(tries), "answers")
+    return answers
+
+
+def _compared(original: Certificate, answers: Iterable[Answer]) -> tuple[RerunItem, ...]:
+    first: dict[Try, Outcome] = {(o.index, o.sample_index): o for o in original.result.outcomes}
+    status: dict[Try, OutcomeStatus] = {(answer.index, answer.sample_index): status_of(answer) for answer in answers}
     return tuple(
         RerunItem(index=place[0], sample_index=place[1], status=status[place], original=first[place].status)
         for place in sorted(status)

@@ -130,8 +130,15 @@ class _FamilyVerifier(Verifier):
     def before_thoughts(self) -> _FamilyVerifier:
         return _FamilyVerifier({task: each.before_thoughts() for task, each in self._verifiers.items()})
 
+    def of(self, problem: Problem) -> Verifier:
+        return self._verifiers[problem.task]
+
+    def check_machine(self) -> None:
+        for verifier in self._verifiers.values():
+            verifier.check_machine()
+
     def judge(self, problem: Problem, text: str) -> Verdict:
-        return self._verifiers[problem.task].judge(problem, text)
+        return self.of(problem).judge(problem, text)
 
 
 @final

@@ -8,12 +8,14 @@ evidence.
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 from spiritsafe.core.errors import IntegrityError, ProcedureError
 from spiritsafe.core.files.record_files import parse_record, read_file
+from spiritsafe.core.records import Verdict
 from spiritsafe.exam.designs.registered import design_of
 from spiritsafe.exam.entries.accesses import AccessEntry, access_history
 from spiritsafe.exam.entries.edits import amendment_entries, amendment_statements
@@ -35,9 +37,10 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), "system": platform.system(), **packages}
 
 
-def host_software() -> dict[str, str]:
-    """Versions that could change a grade or a number."""
-    return dict(_versions())
+def host_software(verdicts: Iterable[Verdict | None] = ()) -> dict[str, str]:
+    """Versions that could change a grade or a number; and the sandboxes behind the verdicts, where there are any."""
+    sandboxes = {verdict.sandbox for verdict in verdicts if verdict is not None and verdict.sandbox is not None}
+    return {**_versions(), **({"sandbox": ", ".join(sorted(sandboxes))} if sandboxes else {})}
 
 
 def _result_entry(log: PaperLog, registration: Registration, committed: ExamResult, *, is_amended: bool) -> PaperEntry:

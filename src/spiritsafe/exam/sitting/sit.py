@@ -146,6 +146,7 @@ def _check_procedure(sitting: _Sitting, task: Task) -> Task:
     paper_entry(sitting.ledger, sitting.paper)
     registration_entry(sitting.ledger, registration)
     task = check_task(sitting.paper, task)
+    task.verifier.check_machine()
     if header.examiner != sitting.examiner.public:
         raise ProcedureError(
             f"This paper was sealed by {header.examiner.label}, not by {sitting.examiner.public.label}.",
@@ -259,7 +260,7 @@ def _result(
         openings=count_openings(openings),
         started=openings[0].time,
         finished=utc_now(),
-        software=host_software(),
+        software=host_software(answer.verdict for answer in journal.answers.values()),
         ending=ended.ending,
         not_asked=not_asked,
         reference=reference,

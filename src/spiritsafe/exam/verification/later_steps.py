@@ -86,6 +86,7 @@ def published_answers(case: Case) -> Found:
     words = f"all {len(answers.answers)} answers hash to the certificate's commitments"
     try:
         task = check_task(case.paper, case.given.task or task_of_paper(case.paper))
+        task.verifier.check_machine()
     except (TaskError, SourceError, ProcedureError) as error:
         return Found(f"{words}; they cannot be graded again here: {error.message}", NO_FACTS)
     again = regrade(answers, opened.problems, task)

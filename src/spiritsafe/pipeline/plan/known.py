@@ -128,6 +128,8 @@ def _accepted(task: Task, problems: Sequence[Problem]) -> float:
         return 0.0
     solved = [problem for problem in problems if problem.solution is not None]
     first = solved[:_MEASURED]
+    if task.verifies:
+        task.verifier.check_machine()
     right = [not task.verifies or task.grade(p, str(p.solution)).status == "correct" for p in first]
     return len(solved) / len(problems) * (sum(right) / len(right) if right else 0.0)
 

@@ -1,1 +1,1 @@
-"""Problems whose answers are code: languages, translation of gold code, and what is made of both."""
+"""Code as a task: its languages, how tests meet code, mutants, and problems made from templates."""

@@ -90,6 +90,7 @@ class MixVerifier(Verifier):
         parts = {f"{verifier.name}/{verifier.version}" for verifier in self._verifiers.values()}
         self.version = "1:" + ",".join(sorted(parts))
         self.isolated = any(verifier.isolated for verifier in self._verifiers.values())
+        self.sandboxed = all(verifier.sandboxed for verifier in self._verifiers.values())
         self.sees_thoughts = any(verifier.sees_thoughts for verifier in self._verifiers.values())
 
     def before_thoughts(self) -> MixVerifier:
@@ -99,8 +100,8 @@ class MixVerifier(Verifier):
         before._describe()
         return before
 
-    def judge(self, problem: Problem, text: str) -> Verdict:
-        """The part's verdict, signed by the part's verifier.
+    def of(self, problem: Problem) -> Verifier:
+        """The part's verifier.
 
         Raises:
             TaskError: The problem is of none of the parts.
@@ -108,7 +109,20 @@ class MixVerifier(Verifier):
         verifier = self._verifiers.get(problem.task)
         if verifier is None:
             raise _foreign(problem)
-        return verifier.judge(problem, text)
+        return verifier
+
+    def check_machine(self) -> None:
+        """Each part's."""
+        for verifier in self._verifiers.values():
+            verifier.check_machine()
+
+    def judge(self, problem: Problem, text: str) -> Verdict:
+        """The part's verdict, signed by the part's verifier.
+
+        Raises:
+            TaskError: The problem is of none of the parts.
+        """
+        return self.of(problem).judge(problem, text)
 
 
 def _until_taken(task: Task, drafts: Iterator[Draft]) -> Iterator[Draft]:

@@ -5,6 +5,8 @@ verifier sleeps, spins, forks, allocates, prints without end, raises, dies or an
 reason, and its neighbours are graded as if it had not been there. It holds for any task, a user's own verifier
 included.
 
+Verifiers that run foreign code in a sandbox judge in threads of this process: the sandbox has limits of its own.
+
 It is **not a security sandbox**: a verifier has this user's rights, files and network, and one that wants to do harm
 can. It protects a run from accidents, among them those that a model's odd texts provoke.
 
@@ -43,20 +45,30 @@ _ROOM_BYTES = 64 << 20
 
 @final
 class _Batch:
-    """Attempts, their verdicts as far as they are known, and which ones wait."""
+    """Attempts, their verdicts as far as they are known, and which ones wait: for a keeper, or for a thread here."""
 
     def __init__(self, verifier: Verifier, pairs: Sequence[tuple[Problem, str]]) -> None:
         self.pairs = pairs
         self.verdicts = [verifier.verdict("unscored", reason="not graded")] * len(pairs)
-        self.waiting = deque(range(len(pairs)))
+        self.waiting, self.sandboxed = deque[int](), deque[int]()
+        for index, (problem, _) in enumerate(pairs):
+            (self.sandboxed if _is_sandboxed(verifier, problem) else self.waiting).append(index)
         self._verifier = verifier
         self._problems: dict[int, str] = {}
 
     def next(self) -> int | None:
-        """The next one that waits."""
-        with suppress(IndexError):  # another thread may take the last one between a look and a pop
-            return self.waiting.popleft()
-        return None
+        """The next one that waits for a keeper."""
+        return _taken(self.waiting)
+
+    def grade_sandboxed(self, task: Task) -> None:
+        """Grade here what a sandbox holds."""
+        while (index := _taken(self.sandboxed)) is not None:
+            self.verdicts[index] = task.grade(*self.pairs[index])
+
+    def clear(self) -> None:
+        """Grade no more."""
+        self.waiting.clear()
+        self.sandboxed.clear()
 
     def put_back(self, indices: deque[int]) -> None:
         """Have them wait again, first."""
@@ -79,6 +91,18 @@ class _Batch:
         except ValidationError as error:
             reply, verdict = {"unscored": f"not a verdict: {error.errors()[0]['msg']}"}, None
         self.verdicts[index] = verdict or self._verifier.verdict("unscored", reason=str(reply.get("unscored")))
+
+
+def _is_sandboxed(verifier: Verifier, problem: Problem) -> bool:
+    with suppress(TaskError):  # it is of no known task, which the keeper's verdict says
+        return verifier.of(problem).sandboxed
+    return False
+
+
+def _taken(waiting: deque[int]) -> int | None:
+    with suppress(IndexError):  # another thread may take the last one between a look and a pop
+        return waiting.popleft()
+    return None
 
 
 @final
@@ -131,10 +155,13 @@ class GraderPool:
         self.name: str = self._task.name
         self.version: str = self._task.version
         self.verifier: Verifier = self._task.verifier
+        self.verifier.check_machine()
         self._pid = os.getpid()
         self._slots = threading.BoundedSemaphore(self._num_workers)
         self._lock = threading.Lock()
         self._idle: list[Keeper] = []
+        if self.verifier.sandboxed:
+            return
         try:
             self._idle.append(self._start())
         except (KeeperLost, OSError) as error:
@@ -162,7 +189,7 @@ class GraderPool:
                     for served in [threads.submit(self._grade, batch) for _ in range(num_threads)]:
                         served.result()
                 except BaseException:  # Ctrl-C: do not grade the rest first
-                    batch.waiting.clear()
+                    batch.clear()
                     raise
         return batch.verdicts
 
@@ -180,7 +207,8 @@ class GraderPool:
         self.close()
 
     def _grade(self, batch: _Batch) -> None:
-        """Grade what waits in the batch with one keeper, or its successors when it is lost."""
+        """Grade what waits in the batch here, then with one keeper, or its successors when it is lost."""
+        batch.grade_sandboxed(self._task)
         with self._slots:
             keeper: Keeper | None = None
             under_way: deque[int] = deque()

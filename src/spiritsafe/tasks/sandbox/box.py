@@ -14,12 +14,14 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any, final
 
 from spiritsafe.tasks.sandbox.cgroup import make_group
 from spiritsafe.tasks.sandbox.job import Run, RunResult, StepResult, Stop
+from spiritsafe.tasks.sandbox.lasting_thread import start_lasting
+from spiritsafe.tasks.sandbox.walls import free_slot
 
 _STARTUP_S = 60.0
 """Longest until the interpreter inside is warm: on a crowded machine."""
@@ -59,7 +61,7 @@ class Box:
         command: Starts a fork server, whose standard input is its socket.
         setting: What the server is told, as its last argument.
         layer: What its walls are.
-        slot: A number that no other box of this process has.
+        slot: Of :func:`~spiritsafe.tasks.sandbox.walls.take_slot`; it is free again when the box is closed.
         after: Called when all has ended.
 
     Raises:
@@ -78,23 +80,13 @@ class Box:
         self._group = make_group(f"spiritsafe-{os.getpid()}-{slot}")
         self._layer = layer if self._group is None else f"{layer}+cgroup"
         self._after = after
+        self._slot = slot
         self._num_begun = 0
-        doors = self._group.doors() if self._group is not None else []
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self._process = subprocess.Popen(
-                [*command, json.dumps({**setting, "doors": doors})],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                env={"PYTHONHASHSEED": "0"},
-                cwd="/",
-                umask=0o022,
-                start_new_session=True,
-                pass_fds=doors,
-            )
-        for door in doors:
-            os.close(door)
+        try:
+            self._socket, self._process = self._start(command, setting)
+        except OSError:
+            self._clear_away()
+            raise
         try:
             if self._receive(_STARTUP_S) != {"ready": True}:
                 raise BoxLost("the sandbox said nonsense")
@@ -105,6 +97,30 @@ class Box:
             self.close()
             raise BoxLost(f"{error}{said}") from None
         self._last_words()
+
+    def _start(
+        self, command: Sequence[str], setting: Mapping[str, Any]
+    ) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+        with ExitStack() as ours, ExitStack() as theirs:
+            doors = self._group.doors() if self._group is not None else []
+            for door in doors:
+                theirs.callback(os.close, door)
+            own, given = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            ours.enter_context(own)
+            theirs.enter_context(given)
+            process = start_lasting(
+                [*command, json.dumps({**setting, "doors": doors})],
+                stdin=given.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env={"PYTHONHASHSEED": "0"},
+                cwd="/",
+                umask=0o022,
+                start_new_session=True,
+                pass_fds=doors,
+            )
+            ours.pop_all()
+        return own, process
 
     @property
     def has_ended(self) -> bool:
@@ -151,8 +167,10 @@ class Box:
             memory = sum(one.memory_bytes for one in limits)
             self._group.limit(memory, sum(one.processes for one in limits) + _OWN_PROCESSES)
             known = self._group.times_out_of_memory()
-        going, sources = self._begin(runs)
+        going: list[_Going] = []
+        sources: dict[int, tuple[_Going, int]] = {}
         try:
+            self._begin(runs, going, sources)
             self._watch(going, sources, time.monotonic() + max(one.wall_s for one in limits))
         finally:
             for descriptor in sources:
@@ -162,27 +180,30 @@ class Box:
                 one.stop = one.stop or "memory"
         return [self._result(one) for one in going]
 
-    def _begin(self, runs: Sequence[Run]) -> tuple[list[_Going], dict[int, tuple[_Going, int]]]:
-        """Start them; what is to be read from them, by descriptor, with the number of the output; -1: the report."""
-        channels = [end.detach() for end in socket.socketpair()] if len(runs) == 2 else [os.open(os.devnull, os.O_RDWR)]
-        going, sources = [], {}
-        for run, channel in zip(runs, channels, strict=True):
-            self._num_begun += 1
-            one = _Going(self._num_begun, run)
-            pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(1 + 2 * len(run.steps))]
-            one.outputs = [bytearray() for _ in pipes[1:]]
-            task = _in_memory(json.dumps(run.to_json()).encode("ascii"))
-            sent = [task, channel, *(end for _, end in pipes)]
-            for place, (end, _) in enumerate(pipes):
-                os.set_blocking(end, False)
-                sources[end] = (one, place - 1)
-            try:
+    def _begin(self, runs: Sequence[Run], going: list[_Going], sources: dict[int, tuple[_Going, int]]) -> None:
+        """Start them; into sources what is to be read: by descriptor, which output of which run; -1: the report."""
+        with ExitStack() as given:
+
+            def give(descriptor: int) -> int:
+                given.callback(os.close, descriptor)
+                return descriptor
+
+            if len(runs) == 2:
+                channels = [give(end.detach()) for end in socket.socketpair()]
+            else:
+                channels = [give(os.open(os.devnull, os.O_RDWR))]
+            for run, channel in zip(runs, channels, strict=True):
+                self._num_begun += 1
+                one = _Going(self._num_begun, run)
+                one.outputs = [bytearray() for _ in range(2 * len(run.steps))]
+                sent = [give(_in_memory(json.dumps(run.to_json()).encode("ascii"))), channel]
+                for place in range(-1, len(one.outputs)):
+                    end, theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+                    sources[end] = (one, place)
+                    sent.append(give(theirs))
+                    os.set_blocking(theirs, True)
                 self._send({"begin": one.number}, sent)
-            finally:
-                for descriptor in sent:
-                    os.close(descriptor)
-            going.append(one)
-        return going, sources
+                going.append(one)
 
     def _watch(self, going: list[_Going], sources: dict[int, tuple[_Going, int]], deadline: float) -> None:
         """Read until all have ended, and end those that go too far."""
@@ -266,14 +287,19 @@ class Box:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, 9)
         self._process.wait()
+        self._clear_away()
+
+    def _clear_away(self) -> None:
         if self._group is not None:
             self._group.remove()
         if self._after is not None:
             self._after()
+        free_slot(self._slot)
 
     def forget(self) -> None:
         """Let go of it without ending it: it belongs to the process that forked this one."""
         self._socket.close()
+        free_slot(self._slot)
 
 
 def _in_memory(data: bytes) -> int:

@@ -7,6 +7,8 @@ processes hold everywhere; of a run as a whole, only where there is such a group
 from __future__ import annotations
 
 import os
+import signal
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import final
@@ -16,6 +18,8 @@ _FILES = {
     2: ("memory.max", "pids.max", "memory.events"),
     1: ("memory.limit_in_bytes", "pids.max", "memory.oom_control"),
 }
+_PATIENCE_S = 5.0
+_LOOK_S = 0.005
 
 
 @final
@@ -61,10 +65,29 @@ class ControlGroup:
         return 0
 
     def remove(self) -> None:
-        """Once nothing runs in it."""
+        """End what is left in it, and the group."""
         for folder in dict.fromkeys((self._memory, self._processes)):
-            with suppress(OSError):
-                folder.rmdir()
+            deadline = time.monotonic() + _PATIENCE_S
+            while not _is_removed(folder):
+                for pid in _members(folder):
+                    with suppress(ProcessLookupError, PermissionError):
+                        os.kill(pid, signal.SIGKILL)
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(_LOOK_S)  # what was killed is in the group until the kernel has seen to it
+
+
+def _is_removed(folder: Path) -> bool:
+    with suppress(OSError):
+        folder.rmdir()
+    return not folder.exists()
+
+
+def _members(folder: Path) -> list[int]:
+    """Those of them that have a number here: 0 stands for the others, and would be ourselves."""
+    with suppress(OSError):
+        return [pid for line in (folder / "cgroup.procs").read_text("ascii").split() if (pid := int(line)) > 0]
+    return []
 
 
 def make_group(name: str) -> ControlGroup | None:

@@ -14,6 +14,8 @@ from typing import Any, Literal, final
 
 Stop = Literal["time", "output", "memory", "scratch"]
 """What a run was ended for: it took too long, said too much, held or wrote too much."""
+MOST_STEPS = 80
+"""Of one run: each has two descriptors, and there is a bound to these."""
 
 
 @final
@@ -75,13 +77,22 @@ class Run:
         steps: One after the other.
         environment: Beside PATH, HOME, TMPDIR and LANG, which is all there is.
         collect: Files that are wanted afterwards.
+        read_only: Nothing can be written, so that what runs in it leaves nothing to what runs in it later.
+
+    Raises:
+        ValueError: There are more steps than one run can have.
     """
 
     files: Mapping[str, str | bytes] = field(default_factory=dict)
     steps: tuple[Step, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     collect: tuple[str, ...] = ()
+    read_only: bool = False
     limits: Limits = Limits()
+
+    def __post_init__(self) -> None:
+        if len(self.steps) > MOST_STEPS:
+            raise ValueError(f"a run has at most {MOST_STEPS} steps, not {len(self.steps)}")
 
     def to_json(self) -> dict[str, Any]:
         """As the sandbox reads it."""
@@ -94,6 +105,7 @@ class Run:
             "steps": [step.to_json() for step in self.steps],
             "environment": dict(self.environment),
             "collect": list(self.collect),
+            "read_only": self.read_only,
             "limits": {
                 "cpu_s": limits.cpu_s,
                 "memory_bytes": limits.memory_bytes,

@@ -7,14 +7,13 @@ writes to one folder, and opens no socket and signals nobody; what it leaves is 
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import tempfile
 from functools import partial
 from pathlib import Path
 
 from spiritsafe.tasks.sandbox.box import Box
-from spiritsafe.tasks.sandbox.inside import kernel
+from spiritsafe.tasks.sandbox.inside import kernel, leftovers
 from spiritsafe.tasks.sandbox.walls import INSIDE, interpreter, python_folders, readable_places, user_of
 
 NAME = "landlock"
@@ -49,7 +48,13 @@ def open_box(slot: int, extra: tuple[str, ...] = ()) -> Box:
     python = _interpreter() or interpreter()
     own = python_folders() if python == interpreter() else []
     readable = [*places, *own, *filter(os.path.exists, _DEVICES), *extra]
-    setting = {"has_namespaces": False, "user": user_of(slot), "scratch": scratch, "readable": readable}
+    user = user_of(slot)
+    setting = {"has_namespaces": False, "user": user, "scratch": scratch, "readable": readable}
     command = [str(python), "-I", "-S", "-B", str(INSIDE / "fork_server.py")]
-    after = partial(shutil.rmtree, scratch, ignore_errors=True)
-    return Box(command, setting, layer=NAME, slot=slot, after=after)
+    return Box(command, setting, layer=NAME, slot=slot, after=partial(_clear_away, scratch, user))
+
+
+def _clear_away(scratch: str, user: int | None) -> None:
+    if user is not None:  # a server that was killed left what ran under it
+        leftovers.end_user(user)
+    leftovers.remove(scratch)

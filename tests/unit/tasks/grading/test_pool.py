@@ -15,11 +15,13 @@ import pytest
 from hostile_task import PROBLEM
 
 from spiritsafe.core.errors import TaskError
-from spiritsafe.core.records import Attempt, Sampling
+from spiritsafe.core.process.children.pool import shared_pool
+from spiritsafe.core.records import Attempt, Problem, Sampling, Verdict
 from spiritsafe.rollouts.attempts.collect import Grader, grade_attempt
-from spiritsafe.tasks.children.pool import shared_pool
+from spiritsafe.tasks.families.mix import MixTask
 from spiritsafe.tasks.grading.pool import GraderPool
 from spiritsafe.tasks.registry import load_task
+from spiritsafe.tasks.task import Draft, Task, Verifier
 
 SOURCE = "hostile_task:HostileTask"
 MARK = "SPIRITSAFE_TEST_GRADERS"
@@ -308,3 +310,69 @@ def test_a_forked_process_has_workers_of_its_own() -> None:
     )
     done = run(rest)
     assert done.stdout.split() == ["correct", "own", "own"], done.stderr
+
+
+class _Sandboxed(Verifier):
+    """Says in which process and thread it judges."""
+
+    name = "sandboxed"
+    version = "1"
+    isolated = True
+    sandboxed = True
+
+    def judge(self, problem: Problem, text: str) -> Verdict:
+        if text == "break":
+            raise ValueError("broken")
+        return self.verdict("wrong", reason=f"{os.getpid()} {threading.current_thread().name}", sandbox="walls")
+
+
+class _Unable(_Sandboxed):
+    def check_machine(self) -> None:
+        raise TaskError("There is no sandbox here.", hint="Install one.")
+
+
+class _CodeTask(Task):
+    def __init__(self, verifier: Verifier) -> None:
+        super().__init__(name="code:any", version="1", verifier=verifier)
+
+    def _candidates(self, seed: int, *, exam: bool) -> Iterator[Draft]:
+        yield from ()
+
+
+def test_what_a_sandbox_holds_is_judged_in_threads_of_this_process() -> None:
+    problem = Problem(task="code:any", canonical_text="x", messages=())
+    with GraderPool(_CodeTask(_Sandboxed()), num_workers=2) as pool:
+        assert not pool._idle
+        verdicts = pool.grade_many([(problem, "a"), (problem, "break"), (problem, "b")])
+        assert not pool._idle
+    assert [verdict.status for verdict in verdicts] == ["wrong", "unscored", "wrong"]
+    assert all(verdicts[place].reason.startswith(f"{os.getpid()} grader") for place in (0, 2))
+    assert verdicts[0].sandbox == "walls"
+    assert "sandbox" not in verdicts[1].to_json()
+
+
+def test_a_mix_of_both_sends_each_where_it_belongs() -> None:
+    task = MixTask([(_CodeTask(_Sandboxed()), 1), (load_task("arith:sums"), 1)])
+    (sum_problem,) = task.parts[0].task.problems("train", seed=0, count=1)
+    code = Problem(task="code:any", canonical_text="x", messages=())
+    foreign = Problem(task="other:task", canonical_text="x", messages=())
+    assert not task.verifier.sandboxed
+    pool = GraderPool(load_task("arith:sums"), num_workers=1)
+    pool._task, pool.verifier = task, task.verifier  # what a keeper builds anew has to have a spec
+    with pool:
+        answers = [(code, "a"), (sum_problem, f"#### {task.gold(sum_problem)}"), (foreign, "a"), (code, "b")]
+        verdicts = pool.grade_many(answers)
+    assert [verdict.status for verdict in verdicts] == [
+        "wrong",
+        "correct",
+        "unparsed",
+        "wrong",
+    ]  # the third by the keeper
+    assert verdicts[0].reason.startswith(str(os.getpid()))
+
+
+def test_a_verifier_that_cannot_judge_here_says_so_before_any_attempt() -> None:
+    with pytest.raises(TaskError, match="There is no sandbox here"):
+        GraderPool(_CodeTask(_Unable()))
+    with pytest.raises(TaskError, match="There is no sandbox here"):
+        MixTask([(_CodeTask(_Unable()), 1), (load_task("arith:sums"), 1)]).verifier.check_machine()

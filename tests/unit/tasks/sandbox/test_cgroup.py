@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -73,3 +75,36 @@ def test_a_group_of_this_machine_is_gone_when_it_is_removed() -> None:
     assert all(folder.is_dir() for folder in folders)
     group.remove()
     assert not any(folder.exists() for folder in folders)
+
+
+def test_what_is_left_in_a_group_is_ended_with_it() -> None:
+    group = cgroup.make_group(f"spiritsafe-test-left-{os.getpid()}")
+    if group is None:
+        pytest.skip("this user may not make control groups here")
+    left = subprocess.Popen(["/bin/sleep", "600"])
+    for folder in {group._memory, group._processes}:
+        (folder / "cgroup.procs").write_text(str(left.pid))
+    group.remove()
+    assert left.wait(60) == -9
+    assert not any(folder.exists() for folder in {group._memory, group._processes})
+
+
+def test_a_process_without_a_number_here_is_not_signalled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def kill(pid: int, number: int) -> None:
+        signalled.append(pid)
+
+    signalled: list[int] = []
+    monkeypatch.setattr(os, "kill", kill)
+    monkeypatch.setattr(cgroup, "_PATIENCE_S", 0.01)
+    (tmp_path / "cgroup.procs").write_text("0\n4194300\n0\n")  # 0 would be this test and all that started it
+    cgroup.ControlGroup(2, tmp_path, tmp_path).remove()
+    assert {*signalled} == {4194300}
+
+
+def test_a_group_that_is_not_there_is_not_awaited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "rmdir", refuse)
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it waits"))
+    cgroup.ControlGroup(2, tmp_path / "none", tmp_path / "none").remove()

@@ -1,6 +1,6 @@
 """What a solution is: a pure function of a name, typed parameters and a typed result, the same in every language.
 
-In: names and types. Out: a :class:`Signature`, which knows whether values fit it. The types are those that Python,
+In: names and types. Out: a :class:`CodeSignature`, which knows whether values fit it. The types are those that Python,
 Fortran and COBOL share: whole numbers of at most 18 digits, truth, printable ASCII text, lists of whole numbers.
 """
 
@@ -15,7 +15,7 @@ from typing import Literal, final
 from spiritsafe.core.errors import TaskError
 
 ValueType = Literal["int", "bool", "str", "ints"]
-Value = int | bool | str | list[int]
+CodeValue = int | bool | str | list[int]
 VALUE_TYPES: tuple[ValueType, ...] = ("int", "bool", "str", "ints")
 PYTHON_TYPES: dict[ValueType, str] = {"int": "int", "bool": "bool", "str": "str", "ints": "list[int]"}
 
@@ -42,7 +42,7 @@ _PARTS = ("_length", "_text", "_item")
 
 @final
 @dataclass(frozen=True, slots=True)
-class Signature:
+class CodeSignature:
     """A function as its callers see it.
 
     Attributes:
@@ -75,7 +75,7 @@ class Signature:
         if len(set(names)) != len(names):
             raise TaskError(f"{self.name}: two of its names are the same.", hint="Rename a parameter.")
 
-    def accepts(self, inputs: Sequence[Value]) -> bool:
+    def accepts(self, inputs: Sequence[CodeValue]) -> bool:
         """Whether these are values of its parameters."""
         return len(inputs) == len(self.parameters) and all(
             is_value(value, kind) for value, (_, kind) in zip(inputs, self.parameters, strict=True)

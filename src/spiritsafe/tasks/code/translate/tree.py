@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, final
 
-Kind = Literal["int", "bool", "char", "str", "ints"]
+CodeKind = Literal["int", "bool", "char", "str", "ints"]
 """Those of signatures, and of texts those that have one character whatever happens."""
 
 
@@ -36,7 +36,7 @@ class Expr:
 
     op: str
     args: tuple[Expr, ...]
-    kind: Kind
+    kind: CodeKind
     value: int | bool | str | None = None
 
 
@@ -89,7 +89,7 @@ class While:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Count:
+class CountLoop:
     """A body for each number from a first one, before an end, in steps.
 
     Attributes:
@@ -107,7 +107,7 @@ class Count:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Each:
+class EachLoop:
     """A body for each item of a list or character of a text, which the body leaves alone if it is a variable."""
 
     name: str
@@ -131,7 +131,7 @@ class Jump:
     is_end: bool
 
 
-Statement = Assign | SetItem | Append | If | While | Count | Each | Return | Jump
+Statement = Assign | SetItem | Append | If | While | CountLoop | EachLoop | Return | Jump
 
 
 @final
@@ -147,19 +147,19 @@ class Function:
     """
 
     name: str
-    kinds: dict[str, Kind]
+    kinds: dict[str, CodeKind]
     num_parameters: int
-    result: Kind
+    result: CodeKind
     body: tuple[Statement, ...]
     changed: frozenset[str]
 
     @property
-    def parameters(self) -> list[tuple[str, Kind]]:
+    def parameters(self) -> list[tuple[str, CodeKind]]:
         """Name and kind of each."""
         return list(self.kinds.items())[: self.num_parameters]
 
     @property
-    def locals(self) -> list[tuple[str, Kind]]:
+    def locals(self) -> list[tuple[str, CodeKind]]:
         """Likewise of the other variables."""
         return list(self.kinds.items())[self.num_parameters :]
 
@@ -208,10 +208,10 @@ def mentions(expr: Expr, name: str) -> bool:
     return (expr.op == "var" and expr.value == name) or any(mentions(arg, name) for arg in expr.args)
 
 
-def names_in(expr: Expr) -> set[str]:
+def variables_in(expr: Expr) -> set[str]:
     """Variables that are part of it."""
     own = {str(expr.value)} if expr.op == "var" else set()
-    return own.union(*map(names_in, expr.args))
+    return own.union(*map(variables_in, expr.args))
 
 
 def is_total(expr: Expr) -> bool:
@@ -229,7 +229,7 @@ def statements_in(body: Iterable[Statement]) -> Iterable[Statement]:
         yield statement
         if isinstance(statement, If):
             yield from statements_in(statement.body + statement.otherwise)
-        elif isinstance(statement, While | Count | Each):
+        elif isinstance(statement, While | CountLoop | EachLoop):
             yield from statements_in(statement.body)
 
 
@@ -240,5 +240,5 @@ def mutated_in(body: Iterable[Statement]) -> set[str]:
 
 def changed_in(body: Iterable[Statement]) -> set[str]:
     """Variables that get values, items too."""
-    named = (Assign, SetItem, Append, Count, Each)
+    named = (Assign, SetItem, Append, CountLoop, EachLoop)
     return {one.name for one in statements_in(body) if isinstance(one, named)}

@@ -28,7 +28,7 @@ if not __package__:  # it is run as a file, where there is nothing of the packag
         sys.modules[_name] = types.ModuleType(_name)
         sys.modules[_name].__path__ = [str(Path(__file__).parent)] if _name == _PACKAGE else []
 
-from spiritsafe.tasks.sandbox.inside import kernel, leftovers, run  # noqa: E402  as above
+from spiritsafe.tasks.sandbox.inside import kernel, leftovers, python_file, run  # noqa: E402  as above
 
 _PRELOADED = (
     "abc, array, ast, bisect, cmath, collections, contextlib, copy, dataclasses, datetime, decimal, enum, fractions, "
@@ -92,6 +92,12 @@ class _Runs:
                         leftovers.clear(run.folder_of(self._setting, number), spare=self._numbers)
                     _send(self._channel, {"ended": number})
 
+    def end_all(self) -> None:
+        """End all runs, where the kernel does not once this process has ended."""
+        if not self._setting.has_namespaces:
+            for number in self._numbers.values():
+                leftovers.clear(run.folder_of(self._setting, number), spare=())
+
     def watch(self) -> None:
         """Where the kernel does not: end runs that wrote too much."""
         for number in self._numbers.values():
@@ -110,6 +116,7 @@ def main() -> None:
         os.close(door)
     for name in _PRELOADED.split(", "):
         __import__(name)
+    python_file.warm_up()
     channel = socket.socket(fileno=os.dup(0))
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
@@ -133,6 +140,7 @@ def main() -> None:
         if channel.fileno() in ready:
             received = _receive(channel)
             if received is None:
+                runs.end_all()
                 return
             message, descriptors = received
             if "begin" in message:

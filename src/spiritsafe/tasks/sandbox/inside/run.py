@@ -11,7 +11,6 @@ descriptors nor its memory.
 
 from __future__ import annotations
 
-import atexit
 import base64
 import json
 import math
@@ -20,17 +19,18 @@ import platform
 import resource
 import signal
 import stat
-import sys
-import threading
-import traceback
-import types
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from spiritsafe.tasks.sandbox.inside import kernel, leftovers, seccomp
+from spiritsafe.tasks.sandbox.inside import kernel, leftovers, python_file, seccomp
 
 _WORK = "/tmp/work"
+_PLACES = {
+    "/tmp": kernel.NO_SUID | kernel.NO_DEVICES,
+    "/dev/shm": kernel.NO_SUID | kernel.NO_DEVICES | kernel.NO_EXEC,
+}
+"""Where there are namespaces: what can be written to, and how it is mounted."""
 _CHANNEL = 3
 """Number of the descriptor."""
 _MOST_FILE_BYTES = 8 << 20
@@ -93,11 +93,10 @@ def begin(setting: Setting, number: int, descriptors: list[int], *, private: tup
 def _make_places(setting: Setting) -> str:
     """New and empty: where files may be written, and what tells of processes."""
     kernel.keep_mounts_private()
-    flags = kernel.NO_SUID | kernel.NO_DEVICES
     room = f"size={setting.scratch_bytes},nr_inodes={setting.scratch_files},mode=1777"
-    kernel.mount("tmpfs", "/tmp", flags, room)
-    kernel.mount("tmpfs", "/dev/shm", flags | kernel.NO_EXEC, room)
-    kernel.mount("proc", "/proc", flags | kernel.NO_EXEC)
+    for place, flags in _PLACES.items():
+        kernel.mount("tmpfs", place, flags, room)
+    kernel.mount("proc", "/proc", kernel.NO_SUID | kernel.NO_DEVICES | kernel.NO_EXEC)
     os.mkdir(_WORK, 0o777)
     os.chmod(_WORK, 0o777)
     return _WORK
@@ -137,15 +136,23 @@ def _first_process(setting: Setting, work: str, descriptors: list[int]) -> None:
     os.umask(0o022)
     is_user_shared = not setting.has_namespaces and setting.user is None
     job["limits"]["processes"] += _OWN_PROCESSES + (leftovers.num_tasks(os.getuid()) if is_user_shared else 0)
-    _become_nobody(setting)
     os.chdir(work)
-    if not setting.has_namespaces:
-        kernel.restrict_files(setting.readable, [work])
+    if job["read_only"] and setting.has_namespaces:
+        _write_files(job["files"])
+        for folder, flags in _PLACES.items():
+            kernel.forbid_writing(folder, flags)
+    _become_nobody(setting)
+    if job["read_only"] and not setting.has_namespaces:
+        _write_files(job["files"])
+        kernel.restrict_files([*setting.readable, work], [os.devnull])
+    elif not setting.has_namespaces:
+        kernel.restrict_files(setting.readable, [work, os.devnull])
     kernel.restrict_calls(seccomp.filter_program(platform.machine(), has_namespaces=setting.has_namespaces))
     kernel.set_dumpable(False)
     home = os.path.dirname(work) if setting.has_namespaces else work
     environment = {"PATH": "/usr/bin:/bin", "HOME": home, "TMPDIR": home, "LANG": "C.UTF-8", **job["environment"]}
-    _write_files(job["files"])
+    if not job["read_only"]:
+        _write_files(job["files"])
     _say(report, {"ready": True})
     for place, step in enumerate(job["steps"]):
         output, errors = outputs[2 * place : 2 * place + 2]
@@ -173,6 +180,7 @@ def _become_nobody(setting: Setting) -> None:
         os.setresgid(setting.user, setting.user, setting.user)
         os.setresuid(setting.user, setting.user, setting.user)
     kernel.forget_capabilities()
+    kernel.end_with_parent()  # which becoming another user undid
 
 
 def _write_files(files: dict[str, Any]) -> None:
@@ -222,6 +230,7 @@ def _run_step(
     """In a step's process: never returns."""
     code = 125
     try:
+        kernel.end_with_parent()
         given = os.memfd_create("in")
         os.write(given, step["stdin"].encode("utf-8", "surrogatepass"))
         os.lseek(given, 0, os.SEEK_SET)
@@ -229,51 +238,19 @@ def _run_step(
         for place, one in enumerate(high):
             os.dup2(one, place)
         os.closerange(_CHANNEL + step["channel"], 1 << 16)
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
         _limit(limits)
         if "argv" in step:
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # which Python, and nobody else, ignores
+            signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
             os.execvpe(step["argv"][0], step["argv"], environment)
         os.environ.clear()
         os.environ.update(environment)
         kernel.set_dumpable(True)
-        code = _run_python(step["python"], step["arguments"])
+        code = python_file.run_file(step["python"], step["arguments"])
     except OSError as error:
         os.write(2, f"{error}\n".encode())
     finally:
         os._exit(code)
-
-
-def _run_python(path: str, arguments: list[str]) -> int:
-    """Run a file in this process as ``python path`` would; its exit code."""
-    sys.argv = [path, *arguments]
-    sys.path[0] = os.getcwd()
-    for name in [name for name in sys.modules if name.partition(".")[0] == "spiritsafe"]:
-        del sys.modules[name]
-    main = types.ModuleType("__main__")
-    main.__dict__["__file__"] = path
-    sys.modules["__main__"] = main
-    sys.stdin = os.fdopen(0, encoding="utf-8", errors="surrogateescape", closefd=False)
-    sys.stdout = os.fdopen(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)
-    sys.stderr = os.fdopen(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
-    vars(sys).update(__stdin__=sys.stdin, __stdout__=sys.stdout, __stderr__=sys.stderr)
-    code = 0
-    try:
-        with open(path, "rb") as file:
-            source = file.read()
-        exec(compile(source, path, "exec"), main.__dict__)
-    except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
-        if isinstance(error.code, str):
-            sys.stderr.write(f"{error.code}\n")
-    except BaseException:  # noqa: BLE001  as Python's own main does
-        traceback.print_exc()
-        code = 1
-    vars(threading)["_shutdown"]()  # what Python does at its end, in its order
-    vars(atexit)["_run_exitfuncs"]()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    return code & 255
 
 
 def _collected(names: list[str]) -> dict[str, str]:

@@ -7,8 +7,8 @@ from code_corpus import functions, inputs_of
 from code_parts import tried
 from code_programs import ProgramMaker
 
-from spiritsafe.tasks.code.languages.signature import Signature, Value, ValueType
-from spiritsafe.tasks.code.translate.subset import SubsetError
+from spiritsafe.tasks.code.languages.signature import CodeSignature, CodeValue, ValueType
+from spiritsafe.tasks.code.translate.reading.subset import SubsetError
 from spiritsafe.tasks.code.translate.translate import TRANSLATED, translate
 from spiritsafe.tasks.sandbox.job import Limits
 
@@ -17,7 +17,7 @@ SHORT = ("floors", "guarded", "after_loop", "same_texts", "helpers", "sieve")
 
 
 def differences(
-    language: str, source: str, signature: Signature, inputs: list[list[Value]], expected: object
+    language: str, source: str, signature: CodeSignature, inputs: list[list[CodeValue]], expected: object
 ) -> object:
     found = tried(language, translate(source, signature, language), signature, inputs, LIMITS)
     triples = zip(inputs, expected, found, strict=True)  # type: ignore[call-overload]
@@ -44,7 +44,7 @@ def test_random_programs_give_what_python_gives(seed: int, language: str) -> Non
         *(("n", "int"), ("m", "int"), ("ok", "bool"), ("s", "str"), ("t", "str")),
         *(("xs", "ints"), ("ys", "ints")),
     )
-    signature = Signature("made", parameters, kinds[result])
+    signature = CodeSignature("made", parameters, kinds[result])
     space: dict[str, object] = {}
     exec(source, space)
     inputs, expected = inputs_of(signature, space["made"], seed, count=30)  # type: ignore[arg-type]
@@ -62,6 +62,18 @@ def test_python_is_only_read() -> None:
     source, signature, _ = functions()["runs"]
     assert translate(source, signature, "python") == source
     with pytest.raises(SubsetError, match="another signature"):
-        translate(source, Signature("runs", (("s", "str"),), "int"), "python")
+        translate(source, CodeSignature("runs", (("s", "str"),), "int"), "python")
     with pytest.raises(SubsetError, match="another signature"):
-        translate(source, Signature("runs", (("t", "str"),), "str"), "cobol")
+        translate(source, CodeSignature("runs", (("t", "str"),), "str"), "cobol")
+
+
+@pytest.mark.parametrize("language", ["fortran", "cobol"])
+def test_what_is_deep_inside_is_not_worked_out_again_for_each_level(language: str) -> None:
+    """Else this would take hours."""
+    value, condition = "n", "n > 0"
+    for depth in range(14):
+        value = f"({depth} if {condition} else {value})"
+        condition = f"(n > {depth} and (xs[{depth % 3}] > 1 or {condition}))"
+    source = f"def f(n: int, xs: list[int]) -> int:\n    return 1 + {value}\n"
+    signature = CodeSignature("f", (("n", "int"), ("xs", "ints")), "int")
+    assert translate(source, signature, language)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from spiritsafe.tasks.code.translate.tree import (
     Append,
     Assign,
-    Count,
+    CountLoop,
     Expr,
     If,
     Jump,
@@ -15,11 +15,11 @@ from spiritsafe.tasks.code.translate.tree import (
     is_total,
     mentions,
     mutated_in,
-    names_in,
     negated,
     number,
     shifted,
     statements_in,
+    variables_in,
 )
 
 X, Y, XS = Expr("var", (), "int", "x"), Expr("var", (), "int", "y"), Expr("var", (), "ints", "xs")
@@ -53,7 +53,7 @@ def test_parts_of_conditions_and_names() -> None:
     one, two, three = (op("<", X, number(n), kind="bool") for n in range(3))
     assert conjuncts(op("and", op("and", one, two, kind="bool"), three, kind="bool")) == [one, two, three]
     assert conjuncts(op("or", one, two, kind="bool")) == [op("or", one, two, kind="bool")]
-    assert names_in(op("+", op("item", XS, Y), X)) == {"xs", "x", "y"}
+    assert variables_in(op("+", op("item", XS, Y), X)) == {"xs", "x", "y"}
     assert mentions(op("item", XS, Y), "y")
     assert not mentions(op("item", XS, Y), "x")
 
@@ -68,7 +68,7 @@ def test_what_may_fail_is_not_total() -> None:
 
 def test_bodies_tell_what_they_change() -> None:
     inner = (SetItem("xs", X, Y), If(X, (Append("ys", X),), (Assign("z", X), Jump(is_end=True))))
-    body = (While(X, (Count("i", X, Y, 1, inner, is_own=True),)), Return(X))
+    body = (While(X, (CountLoop("i", X, Y, 1, inner, is_own=True),)), Return(X))
     assert mutated_in(body) == {"xs", "ys"}
     assert changed_in(body) == {"xs", "ys", "z", "i"}
     assert len(list(statements_in(body))) == 8

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from spiritsafe.tasks.code.mutants.columns import CARD, Columns, ProgramWord
 
-_LINE = re.compile(r"[^\r\n]*")
+_LINE = re.compile(r"[^\r\n]+")
 _WORD = re.compile(
     r"""(?P<comment>\*>.*)
     |(?P<opaque>[A-Za-z]{1,2}(?:"[^"]*"|'[^']*')|==.*?==)

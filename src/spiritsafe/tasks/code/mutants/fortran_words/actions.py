@@ -11,11 +11,11 @@ from typing import Literal
 
 from spiritsafe.tasks.code.mutants.columns import ProgramWord
 
-Role = Literal["expression", "condition", "bound", "step", "jump", "action"]
-Part = tuple[Role, list[ProgramWord]]
+PartRole = Literal["expression", "condition", "bound", "step", "jump", "action"]
+StatementPart = tuple[PartRole, list[ProgramWord]]
 
 
-def actions_of(statement: Sequence[ProgramWord]) -> Iterator[Part]:
+def actions_of(statement: Sequence[ProgramWord]) -> Iterator[StatementPart]:
     """The parts of one statement; an expression contains conditions and bounds, which come once more by themselves."""
     words = [word for word in statement if word.kind != "label"]
     if len(words) > 2 and words[0].kind == "name" and words[1].text == ":":
@@ -88,7 +88,7 @@ def _assignment(words: Sequence[ProgramWord]) -> int | None:
     return None
 
 
-def _if(words: Sequence[ProgramWord]) -> Iterator[Part]:
+def _if(words: Sequence[ProgramWord]) -> Iterator[StatementPart]:
     start = 2 if words[1].low == "if" else 1
     if start >= len(words) or words[start].text != "(":
         return
@@ -101,7 +101,7 @@ def _if(words: Sequence[ProgramWord]) -> Iterator[Part]:
             yield from actions_of(rest)
 
 
-def _do(words: Sequence[ProgramWord]) -> Iterator[Part]:
+def _do(words: Sequence[ProgramWord]) -> Iterator[StatementPart]:
     place = 1
     if len(words) > 1 and words[1].kind == "integer":  # the label of its last statement
         place = 3 if len(words) > 2 and words[2].text == "," else 2
@@ -116,7 +116,7 @@ def _do(words: Sequence[ProgramWord]) -> Iterator[Part]:
             yield "step", step
 
 
-def _output(words: Sequence[ProgramWord]) -> Iterator[Part]:
+def _output(words: Sequence[ProgramWord]) -> Iterator[StatementPart]:
     """Values that are shown, without units and formats."""
     if words[0].low == "write" and len(words) > 1 and words[1].text == "(":
         yield "action", [*words]

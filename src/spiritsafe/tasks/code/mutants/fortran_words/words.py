@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from spiritsafe.tasks.code.mutants.columns import CARD, Columns, ProgramWord
 
-_LINE = re.compile(r"[^\r\n]*")
+_LINE = re.compile(r"[^\r\n]+")
 _WORD = re.compile(
     r"""(?P<comment>!.*)
     |(?P<string>'(?:[^']|'')*'|"(?:[^"]|"")*")
@@ -26,7 +26,7 @@ _WORD = re.compile(
 _FIXED_COMMENT = frozenset("cC*!dD")
 _CODE_LIKE_A_COMMENT = re.compile(
     r"""call\s+\w+\s*(\(|$)|character\s*[(*,:]|contains$|close\s*\(|complex\s*[(,:]|cycle(\s+\w+)?$|continue$
-    |case\s*(\(|default$)|class\s*\(|do$|do\s+\w+\s*=|do\s+while\s*\(|deallocate\s*\(|double\s+precision.*::
+    |case\s*(\(|default$)|class\s*\(|do$|do\s+(\d+\s*,?\s*)?\w+\s*=|do\s+while\s*\(|deallocate\s*\(|double\s+precision.*::
     |[cd]\w*(\(.*\))?\s*=[^=]""",
     re.VERBOSE | re.IGNORECASE,
 )

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from spiritsafe.core.errors import TaskError
 from spiritsafe.tasks.code.mutants.columns import ProgramWord, Splice, written
-from spiritsafe.tasks.code.mutants.fortran_words.actions import Part, actions_of
+from spiritsafe.tasks.code.mutants.fortran_words.actions import StatementPart, actions_of
 from spiritsafe.tasks.code.mutants.fortran_words.surroundings import Surroundings, surroundings_of
 from spiritsafe.tasks.code.mutants.fortran_words.words import columns_of, statements
 from spiritsafe.tasks.code.mutants.mutant import Edit
@@ -62,7 +62,7 @@ def edits_of(source: str) -> list[Edit]:
     return edits
 
 
-def _changes(part: Part, source: str) -> Iterator[_Change]:
+def _changes(part: StatementPart, source: str) -> Iterator[_Change]:
     role, words = part
     if not words:
         return

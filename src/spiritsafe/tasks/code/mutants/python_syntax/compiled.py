@@ -14,7 +14,7 @@ from types import CodeType
 from typing import Any
 
 from spiritsafe.tasks.code.mutants.mutant import Edit
-from spiritsafe.tasks.code.mutants.python_syntax.places import Places
+from spiritsafe.tasks.code.mutants.python_syntax.places import NodePlaces
 from spiritsafe.tasks.code.mutants.python_syntax.scope import Spot
 
 _HAS_CONSTANT = frozenset(dis.hasconst)
@@ -22,7 +22,7 @@ _LONG = 50  # lines: compiling more of them for each edit takes longer than the 
 _NO_PROGRAM = (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError)
 
 
-def that_differ(edits: Iterable[tuple[Edit, Spot]], places: Places) -> Iterator[Edit]:
+def that_differ(edits: Iterable[tuple[Edit, Spot]], places: NodePlaces) -> Iterator[Edit]:
     """The edits that compile, and to code that neither the program nor an earlier edit has."""
     parts: dict[ast.stmt, _Part] = {}
     same: dict[tuple[int, int, Callable[[str], Any]], _Part] = {}
@@ -55,7 +55,7 @@ class _Part:
     known: set[Any]
 
 
-def _part(spot: Spot, places: Places) -> _Part:
+def _part(spot: Spot, places: NodePlaces) -> _Part:
     """The unit; the innermost statement of a long one; the whole program where neither says anything alone."""
     start, end = _lines(spot.unit, places)
     choices = [(start, end, _meaning)]
@@ -69,7 +69,7 @@ def _part(spot: Spot, places: Places) -> _Part:
     return _Part(0, len(places.source), _meaning, {_meaning(places.source)})
 
 
-def _lines(unit: ast.stmt, places: Places) -> tuple[int, int]:
+def _lines(unit: ast.stmt, places: NodePlaces) -> tuple[int, int]:
     """The lines of a statement, if it begins one; else the whole program's."""
     first = min([unit.lineno, *(decorator.lineno for decorator in getattr(unit, "decorator_list", []))])
     assert unit.end_lineno is not None

@@ -6,13 +6,13 @@ import pytest
 
 from spiritsafe.tasks.code.mutants.mutant import Edit
 from spiritsafe.tasks.code.mutants.python_syntax.compiled import that_differ
-from spiritsafe.tasks.code.mutants.python_syntax.places import Places
+from spiritsafe.tasks.code.mutants.python_syntax.places import NodePlaces
 from spiritsafe.tasks.code.mutants.python_syntax.scope import Spot, spots
 
 
 def kept(source: str, *changes: tuple[str, str]) -> list[str]:
     """The new texts that are kept, each put in the place of the last text like the old one."""
-    places = Places(source)
+    places = NodePlaces(source)
     edits = [
         (Edit(operator="x", start=source.rindex(old), end=source.rindex(old) + len(old), new=new), spot_at(source, old))
         for old, new in changes
@@ -22,7 +22,7 @@ def kept(source: str, *changes: tuple[str, str]) -> list[str]:
 
 def spot_at(source: str, text: str) -> Spot:
     """The smallest node that holds a text; the first unit where none does."""
-    places, start = Places(source), source.rindex(text)
+    places, start = NodePlaces(source), source.rindex(text)
     end = start + len(text)
     found = [spot for spot in spots(ast.parse(source)) if hasattr(spot.node, "lineno")]
     holds = [spot for spot in found if places.start(spot.node) <= start <= end <= places.end(spot.node)]  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from spiritsafe.tasks.code.mutants.python_syntax.places import Places
+from spiritsafe.tasks.code.mutants.python_syntax.places import NodePlaces
 
 TEXTS = {
     "bytes": 'grüße = "日本" + naïve(ä, "𝄞")\nx = "é" < y\n',
@@ -19,7 +19,7 @@ TEXTS = {
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_places_are_those_of_the_text(text: str) -> None:
     """The standard library's own way from a node to its text is slow, and is the reference."""
-    places = Places(text)
+    places = NodePlaces(text)
     seen = 0
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.expr | ast.stmt):
@@ -37,10 +37,10 @@ def test_operators_between_operands() -> None:
         ("((a))//(b)", "//"),
         ("a and (b)", "and"),
     ):
-        start, end = Places(text).between(len(text) - len(text.lstrip("(")) + 1, text.rindex("b"))
+        start, end = NodePlaces(text).between(len(text) - len(text.lstrip("(")) + 1, text.rindex("b"))
         assert text[start:end] == operator, text
 
 
 def test_lines_begin_where_they_begin() -> None:
-    places = Places("a\r\nb\rc\n")
+    places = NodePlaces("a\r\nb\rc\n")
     assert [places.line_start(line) for line in (1, 2, 3, 4, 5)] == [0, 3, 5, 7, 7]

@@ -59,8 +59,14 @@ from mutation import changed_lines, in_function
         ("c = f(a, a)", "arguments", set()),
         ("c = f(a, *xs)", "arguments", set()),
         ("c = max(a, b)", "arguments", set()),
+        ("c = f((a), key=(b))", "arguments", {"c = f((a))"}),
+        ("c = f(key=a, *xs)", "arguments", {"c = f(*xs)"}),
+        ("c = f(k=a, l=b, **s)", "arguments", {"c = f(l=b, **s)", "c = f(k=a, **s)"}),
+        ("c = f(k=a)", "arguments", {"c = f()"}),
         ("c = [x for x in xs if x > a]", "filter", {"c = [x for x in xs if True]"}),
-        ("c = {x for x in xs if x if a}", "filter", {"c = {x for x in xs if True if a}", "c = {x for x in xs if x if True}"}),
+        ("c = {a for a in b if a if c}", "filter", {
+            "c = {a for a in b if True if c}", "c = {a for a in b if a if True}",
+        }),
     ],
 )  # fmt: skip
 def test_values(line: str, operator: str | None, expected: set[str]) -> None:

@@ -1,0 +1,1 @@
+"""Tests and code in two sandboxes that talk: neither sees the other's source, memory or files."""

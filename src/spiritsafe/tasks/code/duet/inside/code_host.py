@@ -1,0 +1,114 @@
+"""The side of the code; descriptor 3 leads to the side of the tests.
+
+In: ``job.json``: texts of programs, in which order each has its turn, and how long it may compute. Each turn is a
+process of its own, whose functions the other side calls. Out: for each turn a line of JSON: how it ended, and the
+seconds that it computed.
+"""
+
+from __future__ import annotations
+
+import builtins
+import gc
+import json
+import socket
+import sys
+import types
+from contextlib import suppress
+from typing import Any
+
+from spiritsafe.tasks.code.duet.inside.channel import ChannelLost, hear, say
+from spiritsafe.tasks.code.duet.inside.fenced import fork_fenced, wait_for
+from spiritsafe.tasks.code.duet.inside.values import NotPlainError, decode, encode
+
+MODULE = "solution"
+
+
+def load_module(source: str) -> types.ModuleType:
+    """Run a program as the module ``solution``."""
+    module = types.ModuleType(MODULE)
+    module.__dict__["__file__"] = f"{MODULE}.py"
+    sys.modules[MODULE] = module
+    exec(compile(source, f"{MODULE}.py", "exec"), module.__dict__)
+    return module
+
+
+def _manifest(module: types.ModuleType) -> dict[str, Any]:
+    """Of each public name what the other side shall have: a function, a kind of error, or a plain value."""
+    names: dict[str, Any] = {}
+    for name, value in list(vars(module).items()):
+        if name.startswith("__"):
+            continue
+        if isinstance(value, type) and issubclass(value, BaseException):
+            names[name] = {"error": _builtin(value)}
+        elif callable(value):
+            names[name] = {"call": name}
+        else:
+            with suppress(NotPlainError):
+                names[name] = {"value": encode(value, strict=True)}
+    return names
+
+
+def _builtin(kind: type[BaseException]) -> str:
+    """The nearest of Python's own errors."""
+    known = (each.__name__ for each in kind.__mro__ if getattr(builtins, each.__name__, None) is each)
+    return next(known, "Exception")
+
+
+def _call(module: types.ModuleType, message: dict[str, Any]) -> dict[str, Any]:
+    arguments = [decode(each) for each in message["arguments"]]
+    named = {name: decode(each) for name, each in message["named"].items()}
+    try:
+        result = getattr(module, message["call"])(*arguments, **named)
+        reply: dict[str, Any] = {"value": _encoded(result)}
+    except BaseException as error:  # noqa: BLE001  whatever it is, the other side shall have it
+        kind = type(error)
+        words = [_encoded(each) for each in error.args]
+        reply = {"raised": kind.__name__, "builtin": _builtin(kind), "words": words}
+    after = {"arguments": [_encoded(each) for each in arguments], "named": {n: _encoded(v) for n, v in named.items()}}
+    for part in ("arguments", "named"):
+        if after[part] != message[part]:
+            reply[part] = after[part]
+    return reply
+
+
+def _encoded(value: object) -> Any:
+    try:
+        return encode(value)
+    except NotPlainError as error:
+        return ["opaque", str(error)]
+
+
+def _serve(channel: socket.socket, source: str) -> None:
+    with suppress(ChannelLost):
+        try:
+            module = load_module(source)
+        except BaseException as error:  # noqa: BLE001  whatever it is, the other side shall know
+            say(channel, {"broken": f"{type(error).__name__}: {error}"[:300]})
+            return
+        say(channel, {"names": _manifest(module)})
+        while True:
+            say(channel, _call(module, hear(channel)))
+
+
+def main() -> None:
+    """Give each program its turns."""
+    with open("job.json", encoding="utf-8") as file:
+        job = json.load(file)
+    channel = socket.socket(fileno=3)
+    gc.collect()
+    gc.freeze()  # collecting in a turn would copy the pages that it shares with this process
+    for number in job["order"]:
+        mine, theirs = socket.socketpair()
+
+        def work(mine: socket.socket = mine, source: str = job["programs"][number]) -> None:
+            _serve(mine, source)
+
+        pid = fork_fenced(work, keep=(mine.fileno(),), cpu_s=job["cpu_s"], wall_s=job["wall_s"])
+        mine.close()
+        with theirs:
+            socket.send_fds(channel, [b"turn"], [theirs.fileno()])
+        is_done = channel.recv(4) == b"done"
+        code, cpu_s = wait_for(pid)
+        sys.stdout.write(json.dumps({"code": code, "cpu_s": round(cpu_s, 6)}) + "\n")
+        if not is_done:
+            return

@@ -1,0 +1,235 @@
+"""The ``code`` family: functions to write, to test and to explain, made from templates with fresh numbers.
+
+In: ``code:solve?language=fortran&level=1-3``, ``code:tests``, ``code:explain``. Out: a Task. Each problem is a
+template with settings, drawn anew, so that there is nothing to memorise; all tasks and languages of the family share
+their splits, so that a function which is in an exam of one is in the training of none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from random import Random
+from typing import Any, final
+
+from pydantic import Field
+
+from spiritsafe.core.errors import TaskError
+from spiritsafe.core.records import Message, Problem
+from spiritsafe.core.seeds import derive_seed
+from spiritsafe.tasks.code.languages.language import languages
+from spiritsafe.tasks.code.templates.catalogue import templates
+from spiritsafe.tasks.code.templates.template import Settings, Template
+from spiritsafe.tasks.families.code import solve, tests
+from spiritsafe.tasks.families.code.exercises import exam_of, facts_of
+from spiritsafe.tasks.family import Family
+from spiritsafe.tasks.spec import Knobs, Range, TaskSpec, canonical_name, nearest, resolve_knobs
+from spiritsafe.tasks.task import Draft, LabelledAnswers, Task, Verifier
+
+
+class CodeKnobs(Knobs):
+    """Knobs of every task of the family.
+
+    Attributes:
+        language: Of the code.
+        level: How hard, from 1 to 5.
+        templates: Names of templates, commas between; all of the level when left out.
+        inputs: How many inputs a function is tested with, at most.
+    """
+
+    language: str = "python"
+    level: Range = (1, 5)
+    templates: str = ""
+    inputs: int = Field(default=24, ge=4, le=200)
+
+
+class SolveKnobs(CodeKnobs):
+    """Knobs of ``code:solve``.
+
+    Attributes:
+        examples: How many the question shows.
+        partial: A wrong answer scores the share of inputs for which it is right.
+    """
+
+    examples: int = Field(default=3, ge=0, le=10)
+    partial: bool = False
+
+
+class TestsKnobs(CodeKnobs):
+    """Knobs of ``code:tests``.
+
+    Attributes:
+        inputs: How many inputs tell mutants from the code, at most.
+        mutants: How many mutants the tests meet, at most.
+        share: Of the mutants, the most that one test is credited with.
+        valid: Share of the tests that must hold for the code.
+        goal: Share of the mutants that a right answer kills.
+    """
+
+    inputs: int = Field(default=100, ge=20, le=400)
+    mutants: int = Field(default=24, ge=4, le=200)
+    share: float = Field(default=0.5, gt=0, le=1)
+    valid: float = Field(default=0.8, gt=0, le=1)
+    goal: float = Field(default=0.9, gt=0, le=1)
+
+
+_HOW = (
+    "Write plain functions whose names begin with test_ and that use assert; import what they call from the module "
+    "solution."
+)
+
+
+def _chosen(knobs: CodeKnobs) -> list[Template]:
+    known = templates()
+    names = [name.strip() for name in knobs.templates.split(",") if name.strip()]
+    for name in names:
+        if name not in known:
+            raise TaskError(
+                f'There is no template "{name}".', hint=f"{nearest(name, known)}Templates: {', '.join(known)}."
+            )
+    low, high = knobs.level
+    found = [one for one in known.values() if low <= one.level <= high and (not names or one.name in names)]
+    if not found:
+        raise TaskError(f"No template has a level from {low} to {high}.", hint="Levels are 1 to 5.")
+    return found
+
+
+def _check_language(name: str) -> None:
+    if name not in languages():
+        raise TaskError(
+            f'There is no language "{name}".', hint=f"{nearest(name, languages())}There are {', '.join(languages())}."
+        )
+
+
+class CodeTask(Task):
+    """Exercises from templates.
+
+    Args:
+        kind: What is asked of the model.
+        knobs: The task's.
+        verifier: Its grader.
+    """
+
+    def __init__(self, kind: str, knobs: CodeKnobs, verifier: Verifier) -> None:
+        self._templates = _chosen(knobs)
+        self._code_knobs = knobs
+        name = canonical_name("code", kind, knobs.model_dump())
+        super().__init__(name=name, version="1", verifier=verifier)
+
+    def _candidates(self, seed: int, *, exam: bool) -> Iterator[Draft]:
+        rng = Random(derive_seed(seed, "code", ",".join(template.name for template in self._templates)))
+        order = list(self._templates)
+        while True:
+            rng.shuffle(order)
+            for template in order:
+                settings, wording = template.draw(rng), rng.randrange(1 << 16)
+                yield Draft(
+                    template.canonical_text(settings),
+                    lambda t=template, s=settings, w=wording: self._problem(t, s, w),  # type: ignore[misc]  # mypy cannot type a lambda's defaults
+                )
+
+    def _problem(self, template: Template, settings: Settings, wording: int) -> Problem:
+        facts = facts_of(template, settings, self._code_knobs.language, num_inputs=self._code_knobs.inputs)
+        statement = template.exercise(settings).statement(wording)
+        content, more, solution = self._asked(template, settings, facts, statement)
+        return Problem(
+            task=self.name,
+            canonical_text=template.canonical_text(settings),
+            messages=(Message(role="user", content=content),),
+            facts={**facts, **more},
+            solution=solution,
+        )
+
+    def _asked(
+        self, template: Template, settings: Settings, facts: dict[str, Any], statement: str
+    ) -> tuple[str, dict[str, Any], str | None]:
+        """The question, facts beside the exercise's, and an answer that must be accepted."""
+        raise NotImplementedError
+
+
+@final
+class SolveTask(CodeTask):
+    """Write the function."""
+
+    def __init__(self, knobs: SolveKnobs) -> None:
+        self._knobs = knobs
+        super().__init__("solve", knobs, solve.SolveVerifier((knobs.language,), partial=knobs.partial))
+
+    def labelled_answers(self, problem: Problem) -> Sequence[LabelledAnswers]:
+        """The gold in other words and settings; and mutants of it, the skeleton, a constant, hacks."""
+        return solve.labelled(exam_of(problem.facts), problem.canonical_text)
+
+    def _asked(
+        self, template: Template, settings: Settings, facts: dict[str, Any], statement: str
+    ) -> tuple[str, dict[str, Any], str | None]:
+        exam = exam_of(facts)
+        question = solve.question(exam, statement, self._knobs.examples)
+        return question, {}, f"```{exam.language.fences[0]}\n{exam.gold.rstrip()}\n```"
+
+    def gold(self, problem: Problem) -> str:
+        """The gold code in its fence."""
+        return str(problem.solution)
+
+
+@final
+class TestsTask(CodeTask):
+    """Write unit tests for the function."""
+
+    __test__ = False  # pytest would take it for tests
+
+    def __init__(self, knobs: TestsKnobs) -> None:
+        verifier = tests.TestsVerifier(
+            (knobs.language,),
+            num_mutants=knobs.mutants,
+            share=knobs.share,
+            valid=knobs.valid,
+            goal=knobs.goal,
+        )
+        super().__init__("tests", knobs, verifier)
+
+    def labelled_answers(self, problem: Problem) -> Sequence[LabelledAnswers]:
+        """The gold tests in other settings; and tests that hold nothing, everything, or look elsewhere."""
+        return tests.labelled(exam_of(problem.facts), problem.canonical_text)
+
+    def _asked(
+        self, template: Template, settings: Settings, facts: dict[str, Any], statement: str
+    ) -> tuple[str, dict[str, Any], str | None]:
+        exam = exam_of(facts)
+        solution = f"```python\n{tests.tests_in_python(exam)}```"
+        return tests.question(exam, _HOW), {}, solution
+
+    def gold(self, problem: Problem) -> str:
+        """Tests that hold."""
+        return str(problem.solution)
+
+
+_KINDS: dict[str, tuple[str, type[CodeKnobs], Any]] = {
+    "tests": ("code to write unit tests for, scored by the mutants that they kill", TestsKnobs, TestsTask),
+    "solve": ("functions to write, run on hidden inputs", SolveKnobs, SolveTask),
+}
+
+
+def build(spec: TaskSpec) -> Task:
+    """The task of a spec.
+
+    Raises:
+        TaskError: There is no such task, or a knob is unknown or out of range.
+    """
+    if spec.name not in _KINDS:
+        raise TaskError(
+            f'There is no task "code:{spec.name}".',
+            hint=f"{nearest(spec.name, _KINDS)}There are {', '.join(f'code:{name}' for name in _KINDS)}; problems in a "
+            "file are programs:PATH.",
+        )
+    _, knobs_type, task_type = _KINDS[spec.name]
+    knobs = resolve_knobs(spec, knobs_type)
+    _check_language(knobs.language)
+    task: Task = task_type(knobs)
+    return task
+
+
+FAMILY = Family(
+    place=9,
+    source="spiritsafe",
+    describe=lambda: [(name, f"{about}; in {', '.join(languages())}", None) for name, (about, _, _) in _KINDS.items()],
+    shares_splits=True,
+)

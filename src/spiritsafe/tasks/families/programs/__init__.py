@@ -1,0 +1,1 @@
+"""The ``programs`` family: published problems of programming."""

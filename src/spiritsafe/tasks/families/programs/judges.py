@@ -1,0 +1,141 @@
+"""What runs a program that answers a published problem, and says whether it is right.
+
+In: a program and the suite of its problem. Out: a :class:`Judged`. Programs run in the sandbox only; what they are
+compared with never enters the part that they run in.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+from spiritsafe.tasks.code.duet.duet import run_duet
+from spiritsafe.tasks.sandbox.job import Limits, Run, RunResult, Step
+from spiritsafe.tasks.sandbox.sandbox import Sandbox
+
+_LIMITS = Limits(cpu_s=10.0, wall_s=120.0)
+_CLOSE = 0.001
+"""How far a float may be off, as COBOLEval's own harness has it."""
+_SECTION = re.compile(
+    r"^.{0,7}[ \t]*(WORKING-STORAGE[ \t]+SECTION|LINKAGE[ \t]+SECTION|PROCEDURE[ \t]+DIVISION)\b", re.I
+)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What became of a program.
+
+    Attributes:
+        is_right: It passed everything.
+        reason: In a few words.
+        layer: What held it.
+    """
+
+    is_right: bool
+    reason: str
+    layer: str
+
+
+def judge_python(sandbox: Sandbox, program: str, suite: Mapping[str, Any]) -> Judged:
+    """Run the suite's checks against a program's functions.
+
+    Raises:
+        SandboxFailure: The sandbox failed.
+    """
+    result = run_duet(
+        sandbox,
+        tests=suite["tests"],
+        checks=suite["checks"],
+        prelude=suite["prelude"],
+        programs=[program],
+        order=[0],
+        cpu_s=_LIMITS.cpu_s,
+    )
+    if not result.turns:
+        return Judged(False, f"it was ended: {result.stop or 'its process is gone'}", result.layer)
+    turn = result.turns[0]
+    return Judged(turn.has_passed, turn.why_not or "all checks passed", result.layer)
+
+
+def judge_cobol(sandbox: Sandbox, program: str, suite: Mapping[str, Any], entry: str) -> Judged:
+    """Compile each caller with the program, run it, and compare what it wrote.
+
+    Raises:
+        SandboxFailure: The sandbox failed.
+    """
+    callers, output = suite["callers"], f"{entry}.TXT"
+    files = {"solution.cbl": in_order(program)}
+    steps = []
+    for number, test in enumerate(callers):
+        files[f"caller{number}.cbl"] = test["caller"]
+        compiled = f"./test{number}"
+        build = ("cobc", "-w", "-fformat=variable", "-x", "-o", compiled, f"caller{number}.cbl", "solution.cbl")
+        keep = ("/bin/sh", "-c", f"{compiled} && mv -- '{output}' {number}.txt")
+        steps += [Step(argv=build), Step(argv=keep, must=False)]
+    collected = tuple(f"{number}.txt" for number in range(len(callers)))
+    result = sandbox.run(Run(files=files, steps=tuple(steps), collect=collected, limits=_LIMITS))
+    for number, test in enumerate(callers):
+        why = _why_wrong(result, number, test)
+        if why is not None:
+            return Judged(False, f"test {number}: {why}", result.layer)
+    return Judged(True, f"all {len(callers)} tests passed", result.layer)
+
+
+def _why_wrong(result: RunResult, number: int, test: Mapping[str, Any]) -> str | None:
+    if result.stop is not None:
+        return f"it was ended: {result.stop}"
+    built = result.steps[2 * number]
+    if built.code != 0:
+        return f"it does not compile: {(built.errors or built.text).strip()[:200]}"
+    written = result.files.get(f"{number}.txt")
+    if written is None:
+        return f"it wrote no result: {result.steps[2 * number + 1].errors.strip()[:200]}"
+    lines = written.decode("latin-1").splitlines()
+    wanted = test["value"] if test["is_list"] else [test["value"]]
+    try:
+        found = [_READ[test["type"]](line.strip()) for line in lines[: len(wanted)]]
+    except ValueError:
+        return "its result cannot be read"
+    fine = len(found) == len(wanted) and all(map(_is_same, found, wanted))
+    return None if fine else f"it gave {str(found)[:100]}"
+
+
+def _signed(text: str) -> str:
+    """A number as GnuCOBOL's DISPLAY fields hold it: in negative ones the first digit is a letter of its own."""
+    return f"-{text[1:]}" if text[:1] in ("p", "y") else text
+
+
+_READ: dict[str, Callable[[str], Any]] = {
+    "Bool": lambda text: text == "1",
+    "Int": lambda text: int(_signed(text)),
+    "Float": lambda text: float(_signed(text)),
+    "String": lambda text: text,
+}
+
+
+def _is_same(found: Any, wanted: Any) -> bool:
+    if isinstance(wanted, float):
+        return math.isclose(found, wanted, abs_tol=_CLOSE)
+    return bool(found == wanted)
+
+
+def in_order(program: str) -> str:
+    """A program whose sections stand as GnuCOBOL wants them.
+
+    COBOLEval's prompts put LINKAGE before WORKING-STORAGE, and leave out what the procedure is called with.
+    """
+    parts: dict[str, list[str]] = {"": []}
+    current = ""
+    for line in program.splitlines():
+        section = _SECTION.match(line)
+        if section is not None:
+            current = section[1].upper().split()[0].split("-")[0]
+            if current == "PROCEDURE" and "USING" not in line.upper():
+                line = "       PROCEDURE DIVISION USING LINKED-ITEMS."
+        parts.setdefault(current, []).append(line)
+    ordered = [parts.pop(name, []) for name in ("", "WORKING", "LINKAGE", "PROCEDURE")]
+    return "\n".join(line for part in ordered for line in part) + "\n"

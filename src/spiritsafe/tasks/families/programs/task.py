@@ -1,0 +1,194 @@
+"""The ``programs`` family: published problems of programming, from a file, a folder or a set of the Hugging Face hub.
+
+In: ``programs:path/to/file.jsonl`` or ``programs:org/name?config=…&split=test``, laid out as HumanEval, MBPP,
+MultiPL-E (its Python) or COBOLEval are, which is told by their fields. Out: a Task that runs answers in the sandbox,
+against the tests that their publishers gave.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import final
+
+from spiritsafe.core.errors import TaskError
+from spiritsafe.core.records import Message, Problem, Status, Verdict
+from spiritsafe.tasks.answers.extract import normalise
+from spiritsafe.tasks.code.answer import code_in
+from spiritsafe.tasks.code.languages.language import language_named
+from spiritsafe.tasks.data.knobs import DataSources, ExamDataKnobs
+from spiritsafe.tasks.families.programs.judges import judge_cobol, judge_python
+from spiritsafe.tasks.families.programs.layouts import Asked, asked_of
+from spiritsafe.tasks.family import Family
+from spiritsafe.tasks.sandbox.layers import layer
+from spiritsafe.tasks.sandbox.sandbox import shared_sandbox
+from spiritsafe.tasks.spec import TaskSpec, resolve_knobs
+from spiritsafe.tasks.task import Draft, Task, Verifier
+
+_WANTED = {
+    "python": r"^[ \t]*(?:async[ \t]+)?(?:def|class)[ \t]+{0}\b|^{0}[ \t]*=",
+    "cobol": r"^.{{0,7}}[ \t]*PROGRAM-ID[ \t]*\.[ \t]*['\"]?{0}\b",
+}
+_FLAGS = re.MULTILINE | re.IGNORECASE
+_NEXT = re.compile(r"^(?=\S)(?!\)|\]|\}|#)", re.MULTILINE)
+"""What begins behind a function's body."""
+
+
+class ProgramsKnobs(ExamDataKnobs):
+    """Knobs of ``programs``.
+
+    Attributes:
+        ask: Say in words what to do; false: the prompt is the beginning of the program alone, which models that only
+            continue texts complete.
+    """
+
+    ask: bool = True
+
+
+def program_of(asked: Asked, text: str) -> str | None:
+    """The whole program that an answer makes: as it stands, or as what completes the given beginning.
+
+    Returns:
+        None: there is no code in it.
+    """
+    language = language_named(asked.language)
+    wanted = re.compile(_WANTED[asked.language].format(re.escape(asked.entry)), _FLAGS)
+    code = code_in(text, language, wanted)
+    if code is not None and wanted.search(code):
+        # a function may lean on what the beginning imports and defines; what is said twice is as said last
+        return f"{asked.start}\n\n{code}" if asked.language == "python" and asked.start else code
+    body = text if code is None else code
+    if not asked.start or not body.strip():
+        return code
+    if asked.language == "python":
+        if body.lstrip("\n")[:1] not in (" ", "\t"):
+            return None if code is None else f"{asked.start}\n\n{code}"
+        end = _NEXT.search(body, len(body) - len(body.lstrip("\n")) + 1)
+        return asked.start + (body if end is None else body[: end.start()])
+    return asked.start + body if "PROCEDURE" in body.upper() else code
+
+
+@final
+class ProgramVerifier(Verifier):
+    """Runs the program that an answer makes against its problem's own tests."""
+
+    name = "code.programs"
+    version = "1"
+    isolated = True
+    sandboxed = True
+
+    def check_machine(self) -> None:
+        """A sandbox; a compiler is asked for when a problem needs one."""
+        layer()
+
+    def judge(self, problem: Problem, text: str) -> Verdict:
+        """Run it.
+
+        Raises:
+            TaskError: There is no sandbox here, or no compiler.
+            SandboxFailure: The sandbox failed.
+        """
+        asked = _asked(problem)
+        program = program_of(asked, text)
+        if program is None:
+            return self.verdict("unparsed", reason="no code in the answer")
+        why_not = language_named(asked.language).why_not()
+        if why_not is not None:
+            raise TaskError(why_not, hint="Install it, and run the same command again.")
+        if asked.language == "python":
+            judged = judge_python(shared_sandbox(), program, asked.suite)
+        else:
+            judged = judge_cobol(shared_sandbox(), program, asked.suite, asked.entry)
+        status: Status = "correct" if judged.is_right else "wrong"
+        return self.verdict(status, answer=program, reason=judged.reason, sandbox=judged.layer)
+
+
+def _asked(problem: Problem) -> Asked:
+    facts = problem.facts
+    return Asked(
+        language=str(facts["language"]),
+        entry=str(facts["entry"]),
+        start=str(facts["start"]),
+        gold=str(facts["answer"]),
+        suite=facts["suite"],  # type: ignore[arg-type]  # facts are JSON
+    )
+
+
+@final
+class ProgramsTask(Task):
+    """Problems of one file, with the file's digest in their name."""
+
+    finite = True
+
+    def __init__(self, location: str, knobs: ProgramsKnobs) -> None:
+        self._knobs = knobs
+        self._data = DataSources("programs", location, knobs)
+        super().__init__(name=self._data.name, version="1", verifier=ProgramVerifier())
+
+    def _candidates(self, seed: int, *, exam: bool) -> Iterator[Draft]:
+        for place, row in self._data.shuffled(seed, exam=exam):
+            asked = asked_of(row, place)
+            canonical = " ".join(normalise(asked.start or asked.text).split())
+            yield Draft(canonical, lambda c=canonical, a=asked: self._problem(c, a))  # type: ignore[misc]  # mypy cannot type a lambda's defaults
+
+    def about(self) -> dict[str, str]:
+        """Which published files the data are."""
+        return self._data.about()
+
+    def _problem(self, canonical: str, asked: Asked) -> Problem:
+        fence = language_named(asked.language).fences[0]
+        return Problem(
+            task=self.name,
+            canonical_text=canonical,
+            messages=(Message(role="user", content=self._prompt(asked)),),
+            facts={
+                "language": asked.language,
+                "entry": asked.entry,
+                "start": asked.start,
+                "answer": asked.gold,
+                "suite": asked.suite,
+            },
+            solution=f"```{fence}\n{asked.gold.rstrip()}\n```" if asked.gold else None,
+        )
+
+    def _prompt(self, asked: Asked) -> str:
+        if not self._knobs.ask:
+            return asked.start or asked.text
+        language = language_named(asked.language)
+        what = "function" if asked.language == "python" else "program"
+        if not asked.start:
+            return (
+                f"{asked.text}\n\nAnswer with the whole {what} `{asked.entry}` in one block of {language.title} code."
+            )
+        return (
+            f"Complete this {language.title} {what}. Answer with the whole {what} in one block of code.\n\n"
+            f"```{language.fences[0]}\n{asked.start.rstrip()}\n```"
+        )
+
+    def gold(self, problem: Problem) -> str:
+        """The publisher's own solution; "" where there is none."""
+        return problem.solution or ""
+
+
+def build(spec: TaskSpec) -> Task:
+    """The task of a spec.
+
+    Raises:
+        TaskError: An unknown knob, or data that does not fit.
+    """
+    return ProgramsTask(spec.name, resolve_knobs(spec, ProgramsKnobs))
+
+
+FAMILY = Family(
+    place=8,
+    source="your file or a Hugging Face data set",
+    describe=lambda: [
+        (
+            "<path or org/name>",
+            "problems of programming, run against their own tests; HumanEval, MBPP, MultiPL-E and COBOLEval work as "
+            "they are",
+            None,
+        )
+    ],
+    has_data=True,
+)
