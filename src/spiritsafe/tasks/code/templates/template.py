@@ -17,7 +17,7 @@ from random import Random
 from typing import Any, final
 
 from spiritsafe.core.errors import TaskError
-from spiritsafe.tasks.code.languages.signature import Signature, Value, ValueType
+from spiritsafe.tasks.code.languages.signature import CodeSignature, CodeValue, ValueType
 from spiritsafe.tasks.code.templates.inputs import Arguments, Supply, mixed
 
 KnobValue = int | str | bool
@@ -50,7 +50,7 @@ class Exercise:
     fit: Callable[..., Arguments] | None = None
 
     @property
-    def signature(self) -> Signature:
+    def signature(self) -> CodeSignature:
         """Of the function that is asked for."""
         return signature_of(self.gold)
 
@@ -62,7 +62,7 @@ class Exercise:
         """Different arguments, edge cases first; fewer than ``count`` where there are not so many."""
         return mixed(self.supplies, rng, count, self.fit)
 
-    def examples(self, rng: Random, count: int) -> list[tuple[Arguments, Value]]:
+    def examples(self, rng: Random, count: int) -> list[tuple[Arguments, CodeValue]]:
         """Inputs with what the gold solution returns, to be shown: of a handy size, with different results if any."""
         drawn = self.inputs(rng, _EXAMPLES_FROM)[-_EXAMPLES_FROM // 4 :]  # the edge cases stand before
         drawn.sort(key=lambda arguments: abs(len(repr(arguments)) - _EXAMPLE_SIZE))
@@ -71,10 +71,10 @@ class Exercise:
         is_new = [result not in results[:place] for place, result in enumerate(results)]
         return [*compress(pairs, is_new), *compress(pairs, map(not_, is_new))][:count]
 
-    def answer(self, arguments: Arguments) -> Value:
+    def answer(self, arguments: Arguments) -> CodeValue:
         """What the gold solution returns."""
         copies = [list(value) if isinstance(value, list) else value for value in arguments]
-        result: Value = loaded(self.gold)(*copies)
+        result: CodeValue = loaded(self.gold)(*copies)
         return result
 
 
@@ -143,11 +143,11 @@ def template(
     return make
 
 
-def signature_of(gold: str) -> Signature:
+def signature_of(gold: str) -> CodeSignature:
     """Of a solution's last function."""
     function = [node for node in ast.parse(gold).body if isinstance(node, ast.FunctionDef)][-1]
     parameters = tuple((argument.arg, _TYPES[ast.unparse(argument.annotation)]) for argument in function.args.args)  # type: ignore[arg-type]
-    return Signature(function.name, parameters, _TYPES[ast.unparse(function.returns)])  # type: ignore[arg-type]
+    return CodeSignature(function.name, parameters, _TYPES[ast.unparse(function.returns)])  # type: ignore[arg-type]
 
 
 @lru_cache(maxsize=256)

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from spiritsafe.tasks.code.templates.inputs import Supply, mixed, rows, truth, whole
+from spiritsafe.tasks.code.templates.inputs import Supply, mixed, rows, strings, truth, whole
 
 
 def _many(supply: Supply, count: int = 2_000) -> list[object]:
