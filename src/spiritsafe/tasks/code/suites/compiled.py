@@ -10,7 +10,9 @@ A program with mutants is compiled once and kept, for all answers to one problem
 
 from __future__ import annotations
 
+import os
 import secrets
+import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,22 +25,26 @@ from spiritsafe.tasks.code.duet.duet import TestRun, Turn
 from spiritsafe.tasks.code.duet.kills import FIRST_TURNS, Kills, judged_kills, later_order, mutant_cpu_s, why_broken
 from spiritsafe.tasks.code.languages.signature import Signature
 from spiritsafe.tasks.code.suites import inside
-from spiritsafe.tasks.sandbox.job import Limits, Run, Step, StepResult
+from spiritsafe.tasks.sandbox.job import Limits, Run, Step, StepResult, Stop
 from spiritsafe.tasks.sandbox.sandbox import Sandbox
 
 _CPU_S = 5.0
-_WALL_S = 10.0
+_WALL_S = 20.0
 """Of one turn; what computes is ended sooner, so only what sleeps is."""
+_MOST_SLEEPS = 2
+"""Turns that may be ended for it; then no more are begun."""
 _COMPILER_CPU_S = 20.0
 _COMPILER_WALL_S = 60.0
 _MOST_PROGRAMS = 60
 """Compiled in one run, beside what they share."""
-MOST_TESTS = 60
+MOST_TESTS = 200
 _KEPT = 32
 """Problems whose programs are kept compiled."""
 _LOST = 96
 """See ``inside/channel.c``."""
 _FIRST_CODE, _NUM_CODES = 100, 100
+"""Of a test that has returned: one of these, so that none ends its process as if it had."""
+_TIME_SIGNALS = (signal.SIGPROF, signal.SIGXCPU)
 _MOST_WHY = 300
 
 
@@ -65,16 +71,15 @@ class TestsPart:
 
     Attributes:
         names: Of the tests, in their order.
-        part: How; what it makes is called with the number of a test, the exit code that says it has come to its end,
-            and the microseconds that it may compute.
-        passes: Whether a test has passed, where its exit code is not that one.
+        part: How; what it makes is started as ``inside/tests.c`` says.
+        is_program: It is a whole program instead, the only test.
     """
 
     __test__ = False  # pytest would take it for tests
 
     names: tuple[str, ...]
     part: Part
-    passes: Callable[[StepResult], bool] = lambda _: False
+    is_program: bool = False
 
 
 @final
@@ -132,19 +137,28 @@ def compiled_kills(
     with _lock_of(signature, gold):
         programs = _programs(language, sandbox, signature, gold, tuple(mutants))
 
-    def turn(place: int, cpu_s: float) -> Turn:
+    def turn(place: int, cpu_s: float) -> tuple[Turn, Stop | None]:
         code = programs.objects[place]
         assert code is not None
         return _turn(sandbox, found, binary, programs.host, code, place, cpu_s)
 
-    first = [turn(0, _CPU_S) for _ in range(FIRST_TURNS)]
+    first = [turn(0, _CPU_S)[0] for _ in range(FIRST_TURNS)]
     if broken := why_broken(first):
         return Kills(broken=broken, layer=compiled.layer)
-    if all(any(test.outcome != "passed" for test in tests) for tests in zip(*(one.tests for one in first), strict=True)):
+    if all(
+        any(test.outcome != "passed" for test in tests) for tests in zip(*(one.tests for one in first), strict=True)
+    ):
         return judged_kills(found.names, first, None, num_mutants=len(mutants), layer=compiled.layer)
     cpu_s = mutant_cpu_s(first)
     places = [place for place, code in enumerate(programs.objects) if code is not None and place]
-    later = [turn(place, cpu_s) for place in later_order(places)]
+    later: list[Turn] = []
+    num_sleeps = 0
+    for place in later_order(places):
+        if num_sleeps > _MOST_SLEEPS:
+            break
+        one, stop = turn(place, cpu_s)
+        later.append(one)
+        num_sleeps += stop == "time"
     return judged_kills(found.names, first, later, num_mutants=len(mutants), layer=compiled.layer)
 
 
@@ -192,21 +206,23 @@ def _programs(
 def _said(steps: Sequence[StepResult]) -> str:
     """What the first compiler that failed said."""
     failed = next((step for step in steps if step.code != 0), None)
-    return "nothing" if failed is None else (failed.errors or failed.text).strip()[:_MOST_WHY]
+    return "nothing" if failed is None else _shortened(failed.errors or failed.text)
 
 
 def _turn(
     sandbox: Sandbox, tests: TestsPart, binary: bytes, host: bytes, code: bytes, place: int, cpu_s: float
-) -> Turn:
-    """One program's turn, in two runs that nothing is left of."""
-    passed = _FIRST_CODE + secrets.randbelow(_NUM_CODES)
+) -> tuple[Turn, Stop | None]:
+    """One program's turn, in two runs that nothing is left of; and why these were ended from outside."""
+    mark = secrets.token_hex(16)
+    returned = _FIRST_CODE + secrets.randbelow(_NUM_CODES)
     microseconds = str(int(cpu_s * 1e6))
     limits = Limits(cpu_s=cpu_s, wall_s=_WALL_S)
-    steps = tuple(
-        Step(argv=("./tests", str(number), str(passed), microseconds), must=False, has_channel=True)
-        for number in range(len(tests.names))
+    of_tests = Run(
+        files={"tests": binary},
+        steps=(Step(argv=("./tests", microseconds), stdin=f"{mark} {returned}\n", has_channel=True),),
+        read_only=True,
+        limits=limits,
     )
-    of_tests = Run(files={"tests": binary}, steps=steps, read_only=True, limits=limits)
     of_code = Run(
         files={"host": host, "code.so": code},
         steps=(Step(argv=("./host", microseconds), has_channel=True),),
@@ -214,25 +230,51 @@ def _turn(
         limits=limits,
     )
     one, other = sandbox.run_pair(of_tests, of_code)
-    runs = [
-        _test_run(name, step, has_passed=step.code == passed or tests.passes(step))
-        for name, step in zip(tests.names, one.steps, strict=True)
-        if step.code is not None
-    ]
-    return Turn(
+    step = one.steps[0]
+    if tests.is_program:
+        runs = [_run_of_program(tests.names[0], step)] if step.code is not None else []
+    else:
+        ends = _ends(step.out, mark)
+        runs = [_test_run(name, *end, returned) for name, end in zip(tests.names, ends, strict=False)]
+    turn = Turn(
         program=place,
         tests=tuple(runs),
         has_ended=len(runs) == len(tests.names),
         cpu_s=sum(step.cpu_s for result in (one, other) for step in result.steps),
     )
+    return turn, one.stop or other.stop
 
 
-def _test_run(name: str, step: StepResult, *, has_passed: bool) -> TestRun:
-    if has_passed:
+def _ends(out: bytes, mark: str) -> list[tuple[int, str]]:
+    """Of each test its exit code, negative for a signal, and what it printed."""
+    printed, *rest = out.decode("utf-8", "replace").split(f"\n{mark} ")
+    ends = []
+    for part in rest:
+        status, _, following = part.partition("\n")
+        ends.append((os.waitstatus_to_exitcode(int(status)), printed))
+        printed = following
+    return ends
+
+
+def _test_run(name: str, code: int, printed: str, returned: int) -> TestRun:
+    if code == returned:
         return TestRun(name, "passed")
-    why = " ".join((step.errors.strip() or step.text.strip()).split())[:_MOST_WHY]
-    if step.code == _LOST:
+    if code == _LOST:
         return TestRun(name, "unknown", "the function was lost in an earlier test")
-    if step.code == 0:
+    why = _shortened(printed)
+    if code == 0:
         return TestRun(name, "exited", why or "it ended its process")
-    return TestRun(name, "failed", why or f"ended with {step.code}")
+    if -code in _TIME_SIGNALS:
+        return TestRun(name, "failed", "it took too long")
+    return TestRun(name, "failed", why or f"it ended with {code}")
+
+
+def _run_of_program(name: str, step: StepResult) -> TestRun:
+    """Of a whole program: it passes where it ends well and complains of nothing."""
+    if step.code == 0 and not step.err.strip():
+        return TestRun(name, "passed")
+    return TestRun(name, "failed", _shortened(step.errors) or f"it ended with {step.code}")
+
+
+def _shortened(text: str) -> str:
+    return " ".join(text.split())[:_MOST_WHY]

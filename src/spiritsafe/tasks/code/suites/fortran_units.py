@@ -127,7 +127,11 @@ def _heading(statement: Sequence[FortranWord], words: list[str]) -> _Unit | None
     if "=" in words or "::" in words:
         return None
     start = statement[0].start
-    if words[0] in ("module", "program", "submodule") and len(words) > 1 and words[1] not in ("procedure", *_PROCEDURES):
+    if (
+        words[0] in ("module", "program", "submodule")
+        and len(words) > 1
+        and words[1] not in ("procedure", *_PROCEDURES)
+    ):
         if len(words) == 2 or words[0] == "submodule":
             return _Unit(words[0], words[1], start)
     for place, word in enumerate(words):

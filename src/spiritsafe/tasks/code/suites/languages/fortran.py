@@ -20,7 +20,6 @@ from spiritsafe.tasks.code.languages.signature import Signature, ValueType
 from spiritsafe.tasks.code.suites.compiled import CompiledLanguage, Part, TestsPart, c_file, compiled_kills
 from spiritsafe.tasks.code.suites.fortran_units import fortran_tests
 from spiritsafe.tasks.code.suites.suite import Suite
-from spiritsafe.tasks.sandbox.job import StepResult
 
 _INTERFACE = """interface
   subroutine send__(bytes__, count__) bind(c, name="suite_send")
@@ -108,25 +107,24 @@ void answer_call(void);
 int suite_serve(void (*answer)(void), const char *microseconds);
 int suite_begin(const char *microseconds) { return suite_serve(answer_call, microseconds); }
 """
-_MAIN = """#include <stdio.h>
+_MAIN = """
 #include <stdlib.h>
-#include <unistd.h>
 
-void suite_limit(const char *microseconds);
+int suite_tests(int (*call)(int), int num_tests, const char *microseconds);
 typedef void test(void);
 extern test {declared};
 static test *const tests[] = {{{named}}};
 
-int main(int argc, char **argv) {{
-    test *chosen = tests[atoi(argv[1])];
-    if (chosen == NULL) {{
-        fputs("nobody outside of its module can call it\\n", stderr);
+static int call(int number) {{
+    if (tests[number] == NULL) {{
+        puts("nobody outside of its module can call it");
         return 1;
     }}
-    suite_limit(argv[3]);
-    chosen();
-    _exit(atoi(argv[2]));
+    tests[number]();
+    return 0;
 }}
+
+int main(int argc, char **argv) {{ return argc < 2 || suite_tests(call, sizeof tests / sizeof *tests, argv[1]); }}
 """
 
 
@@ -224,12 +222,12 @@ def _tests(text: str, signature: Signature) -> TestsPart | None:
         "substitute.f90": _substitute(signature),
         "tests.f90": found.text.encode("utf-8", "replace"),
         "channel.c": c_file("channel.c"),
-        **({"main.c": main} if symbols else {}),
+        **({"main.c": c_file("tests.c") + main} if symbols else {}),
     }
     compiler = (_gfortran(), *FORTRAN_FLAGS, "-ffpe-summary=none")
     part = Part(files=files, commands=((*compiler, "-o", "tests", *files),), made="tests")
     if not symbols:
-        return TestsPart(names=(found.program,), part=part, passes=_is_silent)
+        return TestsPart(names=(found.program,), part=part, is_program=True)
     return TestsPart(names=_distinct(found.tests), part=part)
 
 
@@ -237,11 +235,6 @@ def _distinct(tests: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
     """Their names, with their modules' where two are the same."""
     names = [name for _, name in tests]
     return tuple(name if names.count(name) == 1 else f"{module}.{name}" for module, name in tests)
-
-
-def _is_silent(step: StepResult) -> bool:
-    """Of a whole program: it ended well, and complained of nothing."""
-    return step.code == 0 and not step.err.strip()
 
 
 _EXAMPLES: dict[ValueType, str] = {"int": "1_8", "bool": ".true.", "str": "'abc'", "ints": "[1_8, 2_8]"}
@@ -269,8 +262,6 @@ end module
 
 
 SUITE = Suite(
-    run=partial(
-        compiled_kills, CompiledLanguage(title="Fortran", shared=_shared, program=_program, tests=_tests)
-    ),
+    run=partial(compiled_kills, CompiledLanguage(title="Fortran", shared=_shared, program=_program, tests=_tests)),
     rules=_rules,
 )
