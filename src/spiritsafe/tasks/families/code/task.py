@@ -19,7 +19,7 @@ from spiritsafe.core.seeds import derive_seed
 from spiritsafe.tasks.code.languages.language import languages
 from spiritsafe.tasks.code.templates.catalogue import templates
 from spiritsafe.tasks.code.templates.template import Settings, Template
-from spiritsafe.tasks.families.code import solve
+from spiritsafe.tasks.families.code import solve, tests
 from spiritsafe.tasks.families.code.exercises import exam_of, facts_of
 from spiritsafe.tasks.family import Family
 from spiritsafe.tasks.spec import Knobs, Range, TaskSpec, canonical_name, nearest, resolve_knobs
@@ -52,6 +52,31 @@ class SolveKnobs(CodeKnobs):
 
     examples: int = Field(default=3, ge=0, le=10)
     partial: bool = False
+
+
+class TestsKnobs(CodeKnobs):
+    """Knobs of ``code:tests``.
+
+    Attributes:
+        inputs: How many inputs tell mutants from the code, at most.
+        mutants: How many mutants the tests meet, at most.
+        share: Of the mutants, the most that one test is credited with.
+        valid: Share of the tests that must hold for the code.
+        goal: Share of the mutants that a right answer kills.
+    """
+
+    inputs: int = Field(default=100, ge=20, le=400)
+    mutants: int = Field(default=24, ge=4, le=200)
+    share: float = Field(default=0.5, gt=0, le=1)
+    valid: float = Field(default=0.8, gt=0, le=1)
+    goal: float = Field(default=0.9, gt=0, le=1)
+
+
+_MOST_TESTS = 24
+_HOW = (
+    "Write plain functions whose names begin with test_ and that use assert; import what they call from the module "
+    "solution."
+)
 
 
 def _chosen(knobs: CodeKnobs) -> list[Template]:
@@ -142,7 +167,36 @@ class SolveTask(CodeTask):
         return str(problem.solution)
 
 
+@final
+class TestsTask(CodeTask):
+    """Write unit tests for the function."""
+
+    __test__ = False  # pytest would take it for tests
+
+    def __init__(self, knobs: TestsKnobs) -> None:
+        verifier = tests.TestsVerifier(
+            (knobs.language,),
+            num_mutants=knobs.mutants,
+            share=knobs.share,
+            valid=knobs.valid,
+            goal=knobs.goal,
+        )
+        super().__init__("tests", knobs, verifier)
+
+    def _asked(
+        self, template: Template, settings: Settings, facts: dict[str, Any], statement: str
+    ) -> tuple[str, dict[str, Any], str | None]:
+        exam = exam_of(facts)
+        solution = f"```python\n{tests.tests_in_python(exam, _MOST_TESTS)}```"
+        return tests.question(exam, _HOW), {}, solution
+
+    def gold(self, problem: Problem) -> str:
+        """Tests that hold."""
+        return str(problem.solution)
+
+
 _KINDS: dict[str, tuple[str, type[CodeKnobs], Any]] = {
+    "tests": ("code to write unit tests for, scored by the mutants that they kill", TestsKnobs, TestsTask),
     "solve": ("functions to write, run on hidden inputs", SolveKnobs, SolveTask),
 }
 

@@ -1,7 +1,8 @@
 """Calls of programs' functions, each program in a process of its own; what they give, as digests.
 
 In: ``job.json``: texts of programs, calls, how long each program may compute. Out: for each program a line of JSON: a
-digest for each call, as far as they came; behind an exclamation mark, that of an error.
+digest for each call, as far as they came; behind an exclamation mark, that of an error. The first
+program sets what the others may take.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from typing import Any
 from spiritsafe.tasks.code.duet.inside.code_host import load_module
 from spiritsafe.tasks.code.duet.inside.fenced import fork_fenced, wait_for
 from spiritsafe.tasks.code.duet.inside.values import NotPlainError, decode, encode
+
+
+_FEWEST_CPU_S, _TIMES_CPU = 0.2, 20
 
 
 def _digest(value: Any) -> str:
@@ -44,17 +48,20 @@ def main() -> None:
     """Have each program make all calls."""
     with open("job.json", encoding="utf-8") as file:
         job = json.load(file)
-    for source in job["programs"]:
+    cpu_s = job["cpu_s"]
+    for place, source in enumerate(job["programs"]):
         reading, writing = os.pipe()
 
         def work(source: str = source, writing: int = writing) -> None:
             _replay(source, job["calls"], writing)
 
-        pid = fork_fenced(work, keep=(writing,), cpu_s=job["cpu_s"], wall_s=job["wall_s"])
+        pid = fork_fenced(work, keep=(writing,), cpu_s=cpu_s, wall_s=job["wall_s"])
         os.close(writing)
         data = bytearray()
         while part := os.read(reading, 1 << 16):
             data += part
         os.close(reading)
-        wait_for(pid)
+        _, used_s = wait_for(pid)
+        if not place:  # the others shall do the same, so they need not have much more
+            cpu_s = min(cpu_s, max(_FEWEST_CPU_S, _TIMES_CPU * used_s))
         sys.stdout.write(json.dumps(data.decode("ascii").split()) + "\n")
