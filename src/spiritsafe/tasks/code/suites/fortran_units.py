@@ -14,7 +14,7 @@ from spiritsafe.tasks.code.mutants.fortran_words.words import FortranWord, state
 
 _WRAPPER = "tests_of_solution"
 _PREFIXES = frozenset(
-    "recursive non_recursive pure impure elemental module integer real logical character complex type class double".split()
+    "recursive non_recursive pure impure elemental module integer real logical character complex type class double precision * )".split()
 )
 
 
@@ -124,33 +124,20 @@ def _units(text: str) -> _Unit:
 
 
 def _heading(statement: Sequence[FortranWord], words: list[str]) -> _Unit | None:
-    if "=" in words or "::" in words:
-        return None
+    """The unit that a statement begins."""
     start = statement[0].start
-    if (
-        words[0] in ("module", "program", "submodule")
-        and len(words) > 1
-        and words[1] not in ("procedure", *_PROCEDURES)
-    ):
-        if len(words) == 2 or words[0] == "submodule":
-            return _Unit(words[0], words[1], start)
-    for place, word in enumerate(words):
-        if word in _PROCEDURES and words[place + 1 : place + 2]:
-            arguments = words[place + 3 : place + 4] not in ([], [")"])
-            return _Unit(word, words[place + 1], start, has_arguments=arguments)
-        if word not in _PREFIXES and not _is_in_parentheses(words, place):
-            break
-    if words[:2] == ["module", "procedure"] and len(words) == 3:
+    if len(words) == 2 and words[0] in ("module", "program") or words[0] == "submodule":
+        return _Unit(words[0], words[1], start)
+    if len(words) == 3 and words[:2] == ["module", "procedure"]:
         return _Unit("procedure", words[2], start)
+    depth = 0
+    for place, word in enumerate(words[:-1]):
+        depth += (word == "(") - (word == ")")
+        if word in ("subroutine", "function") and words[place + 1].isidentifier():
+            return _Unit(word, words[place + 1], start, has_arguments=words[place + 3 : place + 4] not in ([], [")"]))
+        if not depth and word not in _PREFIXES:
+            return None
     return None
-
-
-_PROCEDURES = ("subroutine", "function")
-
-
-def _is_in_parentheses(words: Sequence[str], place: int) -> bool:
-    before = words[: place + 1]
-    return words[place] in "*()" or before.count("(") > before.count(")") or words[place] in ("precision",)
 
 
 def _is_end(words: Sequence[str]) -> bool:
