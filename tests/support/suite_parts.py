@@ -34,7 +34,7 @@ class SuiteProblem:
 
     def tests(self, language: str) -> str:
         """A test for each chosen input."""
-        return tests_of(language, self.signature, [(one, self.reference(*one)) for one in self.chosen])
+        return suite_text(language, self.signature, [(one, self.reference(*one)) for one in self.chosen])
 
 
 def killed(language: str, tests: str, problem: SuiteProblem, mutants: Sequence[str]) -> Kills:
@@ -46,7 +46,7 @@ def killed(language: str, tests: str, problem: SuiteProblem, mutants: Sequence[s
     )
 
 
-def tests_of(language: str, signature: Signature, cases: Sequence[tuple[Sequence[Value], Value]]) -> str:
+def suite_text(language: str, signature: Signature, cases: Sequence[tuple[Sequence[Value], Value]]) -> str:
     """A test for each case."""
     parts = [_TESTS[language](signature, f"test{number}", *case) for number, case in enumerate(cases)]
     if language == "fortran":

@@ -135,7 +135,7 @@ def _heading(statement: Sequence[FortranWord], words: list[str]) -> _Unit | None
         depth += (word == "(") - (word == ")")
         if word in ("subroutine", "function") and words[place + 1].isidentifier():
             return _Unit(word, words[place + 1], start, has_arguments=words[place + 3 : place + 4] not in ([], [")"]))
-        if not depth and word not in _PREFIXES:
+        if not depth and word not in _PREFIXES and not word.isdigit():
             return None
     return None
 

@@ -43,6 +43,8 @@ contains
   integer function test_function() result(r)
     r = 1
   end function
+  integer*8 function test_star()
+  end function
   character(len=3) pure function test_text()
   end function
 ! subroutine test_comment()

@@ -119,7 +119,7 @@ def _program(source: str, signature: Signature, place: str) -> Part:
     )
 
 
-_PROGRAM = re.compile(r"^program-id\s*\.\s*[\"']?([\w-]+)", re.IGNORECASE | re.MULTILINE)
+_PROGRAM = re.compile(r"(?<![\w-])program-id\s*\.\s*[\"']?([\w-]+)", re.IGNORECASE)
 _HAS_PARAMETERS = re.compile(r"\bprocedure\s+division\s+using\b", re.IGNORECASE)
 
 
@@ -128,7 +128,7 @@ def _names(text: str, *, is_free: bool) -> list[str]:
     lines = text.splitlines() if is_free else [line[6:72] for line in text.splitlines() if line[6:7] not in tuple("*/")]
     code = "\n".join(line.partition("*>")[0].strip() for line in lines)
     heads = list(_PROGRAM.finditer(code))
-    ends = [head.start() for head in heads[1:]] + [len(code)]
+    ends = [*(head.start() for head in heads), len(code)][1:]
     found = [
         head[1].upper()
         for head, end in zip(heads, ends, strict=True)
