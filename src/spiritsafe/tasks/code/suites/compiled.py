@@ -110,6 +110,19 @@ class _Programs:
     objects: tuple[bytes | None, ...]
 
 
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _TurnRun:
+    """What a turn needs: the numbers of the tests to run, what was compiled, and seconds to compute."""
+
+    tests: TestsPart
+    numbers: Sequence[int]
+    binary: bytes
+    host: bytes
+    code: bytes
+    cpu_s: float
+
+
 def c_file(name: str) -> str:
     """The text of a file that runs inside."""
     return Path(inside.__path__[0], name).read_text("utf-8")
@@ -137,26 +150,29 @@ def compiled_kills(
     with _lock_of(signature, gold):
         programs = _programs(language, sandbox, signature, gold, tuple(mutants))
 
-    def turn(place: int, cpu_s: float) -> tuple[Turn, Stop | None]:
+    def turn(place: int, numbers: Sequence[int], cpu_s: float) -> tuple[Turn, Stop | None]:
         code = programs.objects[place]
         assert code is not None
-        return _turn(sandbox, found, binary, programs.host, code, place, cpu_s)
+        run = _TurnRun(tests=found, numbers=numbers, binary=binary, host=programs.host, code=code, cpu_s=cpu_s)
+        return _turn(sandbox, run, place)
 
-    first = [turn(0, _CPU_S)[0] for _ in range(FIRST_TURNS)]
+    everything = range(len(found.names))
+    first = [turn(0, everything, _CPU_S)[0] for _ in range(FIRST_TURNS)]
     if broken := why_broken(first):
         return Kills(broken=broken, layer=compiled.layer)
-    if all(
-        any(test.outcome != "passed" for test in tests) for tests in zip(*(one.tests for one in first), strict=True)
-    ):
+    numbers = [number for number in everything if all(one.tests[number].outcome == "passed" for one in first)]
+    if not numbers:
         return judged_kills(found.names, first, None, num_mutants=len(mutants), layer=compiled.layer)
-    cpu_s = mutant_cpu_s(first)
-    places = [place for place, code in enumerate(programs.objects) if code is not None and place]
+    if len(numbers) < len(everything):  # so that one that took long lends its time to no other
+        cpu_s = mutant_cpu_s([turn(0, numbers, _CPU_S)[0]])
+    else:
+        cpu_s = mutant_cpu_s(first)
     later: list[Turn] = []
     num_sleeps = 0
-    for place in later_order(places):
+    for place in later_order([place for place, code in enumerate(programs.objects) if place and code is not None]):
         if num_sleeps > _MOST_SLEEPS:
             break
-        one, stop = turn(place, cpu_s)
+        one, stop = turn(place, numbers, min(cpu_s, _CPU_S))
         later.append(one)
         num_sleeps += stop == "time"
     return judged_kills(found.names, first, later, num_mutants=len(mutants), layer=compiled.layer)
@@ -209,40 +225,35 @@ def _said(steps: Sequence[StepResult]) -> str:
     return "nothing" if failed is None else _shortened(failed.errors or failed.text)
 
 
-def _turn(
-    sandbox: Sandbox, tests: TestsPart, binary: bytes, host: bytes, code: bytes, place: int, cpu_s: float
-) -> tuple[Turn, Stop | None]:
+def _turn(sandbox: Sandbox, turn: _TurnRun, place: int) -> tuple[Turn, Stop | None]:
     """One program's turn, in two runs that nothing is left of; and why these were ended from outside."""
     mark = secrets.token_hex(16)
     returned = _FIRST_CODE + secrets.randbelow(_NUM_CODES)
-    microseconds = str(int(cpu_s * 1e6))
-    limits = Limits(cpu_s=cpu_s, wall_s=_WALL_S)
+    microseconds = str(int(turn.cpu_s * 1e6))
+    limits = Limits(cpu_s=turn.cpu_s, wall_s=_WALL_S)
+    told = " ".join([mark, str(returned), *map(str, turn.numbers)])
     of_tests = Run(
-        files={"tests": binary},
-        steps=(Step(argv=("./tests", microseconds), stdin=f"{mark} {returned}\n", has_channel=True),),
+        files={"tests": turn.binary},
+        steps=(Step(argv=("./tests", microseconds), stdin=told, has_channel=True),),
         read_only=True,
         limits=limits,
     )
     of_code = Run(
-        files={"host": host, "code.so": code},
+        files={"host": turn.host, "code.so": turn.code},
         steps=(Step(argv=("./host", microseconds), has_channel=True),),
         read_only=True,
         limits=limits,
     )
     one, other = sandbox.run_pair(of_tests, of_code)
     step = one.steps[0]
-    if tests.is_program:
-        runs = [_run_of_program(tests.names[0], step)] if step.code is not None else []
+    names = [turn.tests.names[number] for number in turn.numbers]
+    if turn.tests.is_program:
+        runs = [_run_of_program(names[0], step)] if step.code is not None else []
     else:
-        ends = _ends(step.out, mark)
-        runs = [_test_run(name, *end, returned) for name, end in zip(tests.names, ends, strict=False)]
-    turn = Turn(
-        program=place,
-        tests=tuple(runs),
-        has_ended=len(runs) == len(tests.names),
-        cpu_s=sum(step.cpu_s for result in (one, other) for step in result.steps),
-    )
-    return turn, one.stop or other.stop
+        runs = [_test_run(name, *end, returned) for name, end in zip(names, _ends(step.out, mark), strict=False)]
+    cpu_s = sum(step.cpu_s for result in (one, other) for step in result.steps)
+    went = Turn(program=place, tests=tuple(runs), has_ended=len(runs) == len(names), cpu_s=cpu_s)
+    return went, one.stop or other.stop
 
 
 def _ends(out: bytes, mark: str) -> list[tuple[int, str]]:

@@ -1,8 +1,8 @@
 /* The side of the tests, where they are many: each has a process of its own.
 
-   Standard input has a word that no test knows and the exit code of tests that come to their end; the first argument is
-   the microseconds that a test may compute. What tests print is on standard output, and behind each "\n<word> <status>\n":
-   what waitpid says of it. */
+   Standard input has, with spaces between, a word that no test knows, the exit code of tests that come to their end, and
+   the numbers of the tests to run; the first argument is the microseconds that a test may compute. What tests print is
+   on standard output, and behind each "\n<word> <status>\n": what waitpid says of it. */
 
 #include <fcntl.h>
 #include <signal.h>
@@ -15,7 +15,8 @@
 
 void suite_limit(const char *microseconds);
 
-static int number_returned;
+static char given[4096];
+static int code_returned;
 
 static void run_test(int (*call)(int), int number, const char *microseconds) {
     setpgid(0, 0);
@@ -24,18 +25,19 @@ static void run_test(int (*call)(int), int number, const char *microseconds) {
     suite_limit(microseconds);
     int failed = call(number);
     fflush(stdout);
-    _exit(failed ? 1 : number_returned);
+    _exit(failed ? 1 : code_returned);
 }
 
-int suite_tests(int (*call)(int), int num_tests, const char *microseconds) {
-    char mark[64];
-    if (scanf("%63s %d", mark, &number_returned) != 2) return 1;
+int suite_tests(int (*call)(int), const char *microseconds) {
+    if (read(0, given, sizeof given - 1) <= 0) return 1;
+    char *rest, *mark = strtok_r(given, " ", &rest);
+    code_returned = atoi(strtok_r(NULL, " ", &rest));
     prctl(PR_SET_DUMPABLE, 0); /* no test reads this process */
-    for (int number = 0; number < num_tests; number++) {
-        int status;
+    for (char *word; (word = strtok_r(NULL, " ", &rest));) {
+        int status, number = atoi(word);
         pid_t test = fork();
         if (test == 0) {
-            explicit_bzero(mark, sizeof mark);
+            explicit_bzero(given, sizeof given);
             run_test(call, number, microseconds);
         }
         if (test < 0 || waitpid(test, &status, 0) != test) return 1;

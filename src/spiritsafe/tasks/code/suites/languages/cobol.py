@@ -73,7 +73,7 @@ static int call(int number) {{
 
 int main(int argc, char **argv) {{
     cob_init(0, NULL);
-    return argc < 2 || suite_tests(call, sizeof tests / sizeof *tests, argv[1]);
+    return argc < 2 || suite_tests(call, argv[1]);
 }}
 """
 

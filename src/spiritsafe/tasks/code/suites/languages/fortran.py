@@ -110,7 +110,6 @@ int suite_begin(const char *microseconds) { return suite_serve(answer_call, micr
 _MAIN = """
 #include <stdlib.h>
 
-int suite_tests(int (*call)(int), int num_tests, const char *microseconds);
 typedef void test(void);
 extern test {declared};
 static test *const tests[] = {{{named}}};
@@ -124,7 +123,7 @@ static int call(int number) {{
     return 0;
 }}
 
-int main(int argc, char **argv) {{ return argc < 2 || suite_tests(call, sizeof tests / sizeof *tests, argv[1]); }}
+int main(int argc, char **argv) {{ return argc < 2 || suite_tests(call, argv[1]); }}
 """
 
 
