@@ -1,4 +1,4 @@
-"""Problems with right programs in Fortran and COBOL, inputs that a careful tester would choose, and tests made of these."""
+"""Problems with right programs in Fortran and COBOL, inputs that a careful tester would choose, and their tests."""
 
 from __future__ import annotations
 
@@ -158,27 +158,25 @@ BEST_SUM = SuiteProblem(
     signature=Signature("best_sum", (("xs", "ints"),), "int"),
     reference=_best_sum,
     chosen=[
-        *(
-            [[]],
-            [[5]],
-            [[-3]],
-            [[0]],
-            [[1]],
-            [[2, 3]],
-            [[-2, -1]],
-            [[-1, -2]],
-            [[4, -1, 5]],
-            [[4, -5, 5]],
-            [[4, -4, 5]],
-        ),
-        *(
-            [[5, -9, 3, 4, -1, 6, -20, 7]],
-            [[1, 2, -100]],
-            [[-100, 2, 1]],
-            [[-5, 1, -1, 2, -1]],
-            [[0, 0]],
-            [[-1, 0, -1]],
-        ),
+        [xs]
+        for xs in (
+            *(
+                [],
+                [5],
+                [-3],
+                [0],
+                [1],
+                [2, 3],
+                [-2, -1],
+                [-1, -2],
+                [4, -1, 5],
+                [4, -5, 5],
+                [4, -4, 5],
+                [0, 0],
+                [-1, 0, -1],
+            ),
+            *([5, -9, 3, 4, -1, 6, -20, 7], [1, 2, -100], [-100, 2, 1], [-5, 1, -1, 2, -1]),
+        )
     ],
     draw=lambda rng: [[rng.randint(-6, 6) for _ in range(rng.randint(0, 7))]],
     golds={

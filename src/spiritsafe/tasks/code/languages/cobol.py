@@ -41,6 +41,7 @@ FREE_FORMAT = ">>SOURCE FORMAT FREE"
 
 @cache
 def cobol_compiler() -> str | None:
+    """Where it is."""
     return find_tool("cobc")
 
 
@@ -84,7 +85,7 @@ _LAST_COLUMN = 72
 
 
 def formatted_cobol(source: str) -> tuple[str, bool]:
-    """The source, and whether it is free; lines of the fixed format that are too long for it are made free."""
+    """A source, and whether it is free; lines of the fixed format that are too long for it are made free."""
     lines = source.expandtabs(8).splitlines()
     if re.search(r"^[ \t]*(>>[ \t]*source|\$[ \t]*set[ \t]+sourceformat)", source, re.IGNORECASE | re.MULTILINE):
         return source, True

@@ -11,8 +11,6 @@ A program with mutants is compiled once and kept, for all answers to one problem
 from __future__ import annotations
 
 import os
-import secrets
-import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,16 +19,15 @@ from pathlib import Path
 from typing import final
 
 from spiritsafe.core.errors import TaskError
-from spiritsafe.tasks.code.duet.duet import TestRun, Turn
+from spiritsafe.tasks.code.duet.duet import Turn
 from spiritsafe.tasks.code.duet.kills import FIRST_TURNS, Kills, judged_kills, later_order, mutant_cpu_s, why_broken
 from spiritsafe.tasks.code.languages.signature import Signature
 from spiritsafe.tasks.code.suites import inside
-from spiritsafe.tasks.sandbox.job import Limits, Run, Step, StepResult, Stop
+from spiritsafe.tasks.code.suites.turns import TurnTests, run_turn, shortened
+from spiritsafe.tasks.sandbox.job import Limits, Run, Step, StepResult
 from spiritsafe.tasks.sandbox.sandbox import Sandbox
 
 _CPU_S = 5.0
-_WALL_S = 20.0
-"""Of one turn; what computes is ended sooner, so only what sleeps is."""
 _MOST_SLEEPS = 2
 """Turns that may be ended for it; then no more are begun."""
 _COMPILER_CPU_S = 20.0
@@ -40,12 +37,6 @@ _MOST_PROGRAMS = 60
 MOST_TESTS = 200
 _KEPT = 32
 """Problems whose programs are kept compiled."""
-_LOST = 96
-"""See ``inside/channel.c``."""
-_FIRST_CODE, _NUM_CODES = 100, 100
-"""Of a test that has returned: one of these, so that none ends its process as if it had."""
-_TIME_SIGNALS = (signal.SIGPROF, signal.SIGXCPU)
-_MOST_WHY = 300
 
 
 @final
@@ -110,19 +101,6 @@ class _Programs:
     objects: tuple[bytes | None, ...]
 
 
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _TurnRun:
-    """What a turn needs: the numbers of the tests to run, what was compiled, and seconds to compute."""
-
-    tests: TestsPart
-    numbers: Sequence[int]
-    binary: bytes
-    host: bytes
-    code: bytes
-    cpu_s: float
-
-
 def c_file(name: str) -> str:
     """The text of a file that runs inside."""
     return Path(inside.__path__[0], name).read_text("utf-8")
@@ -149,33 +127,34 @@ def compiled_kills(
         return Kills(broken=f"the tests do not compile: {_said(compiled.steps)}", layer=compiled.layer)
     with _lock_of(signature, gold):
         programs = _programs(language, sandbox, signature, gold, tuple(mutants))
+    subject = TurnTests(binary=binary, names=found.names, is_program=found.is_program, host=programs.host)
+    return _kills(sandbox, subject, programs.objects, compiled.layer)
 
-    def turn(place: int, numbers: Sequence[int], cpu_s: float) -> tuple[Turn, Stop | None]:
-        code = programs.objects[place]
-        assert code is not None
-        run = _TurnRun(tests=found, numbers=numbers, binary=binary, host=programs.host, code=code, cpu_s=cpu_s)
-        return _turn(sandbox, run, place)
 
-    everything = range(len(found.names))
-    first = [turn(0, everything, _CPU_S)[0] for _ in range(FIRST_TURNS)]
+def _kills(sandbox: Sandbox, tests: TurnTests, objects: Sequence[bytes | None], layer: str) -> Kills:
+    """Let each program have its turns."""
+    gold, num_mutants = objects[0], len(objects) - 1
+    assert gold is not None
+    everything = range(len(tests.names))
+    first = [run_turn(sandbox, tests, everything, 0, gold, _CPU_S)[0] for _ in range(FIRST_TURNS)]
     if broken := why_broken(first):
-        return Kills(broken=broken, layer=compiled.layer)
+        return Kills(broken=broken, layer=layer)
     numbers = [number for number in everything if all(one.tests[number].outcome == "passed" for one in first)]
     if not numbers:
-        return judged_kills(found.names, first, None, num_mutants=len(mutants), layer=compiled.layer)
-    if len(numbers) < len(everything):  # so that one that took long lends its time to no other
-        cpu_s = mutant_cpu_s([turn(0, numbers, _CPU_S)[0]])
-    else:
-        cpu_s = mutant_cpu_s(first)
+        return judged_kills(tests.names, first, None, num_mutants=num_mutants, layer=layer)
+    timed = first
+    if len(numbers) < len(everything):  # again without the others, which may have taken long
+        timed = [run_turn(sandbox, tests, numbers, 0, gold, _CPU_S)[0]]
+    cpu_s = min(mutant_cpu_s(timed), _CPU_S)
     later: list[Turn] = []
     num_sleeps = 0
-    for place in later_order([place for place, code in enumerate(programs.objects) if place and code is not None]):
+    for place in later_order([place for place, code in enumerate(objects) if place and code is not None]):
         if num_sleeps > _MOST_SLEEPS:
             break
-        one, stop = turn(place, numbers, min(cpu_s, _CPU_S))
+        one, stop = run_turn(sandbox, tests, numbers, place, objects[place] or b"", cpu_s)
         later.append(one)
         num_sleeps += stop == "time"
-    return judged_kills(found.names, first, later, num_mutants=len(mutants), layer=compiled.layer)
+    return judged_kills(tests.names, first, later, num_mutants=num_mutants, layer=layer)
 
 
 def _compiling(parts: Sequence[Part]) -> Run:
@@ -192,6 +171,10 @@ def _compiling(parts: Sequence[Part]) -> Run:
 def _lock_of(signature: Signature, gold: str) -> threading.Lock:
     """Of a problem, so that answers to it that come at once do not all compile it."""
     return threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_lock_of.cache_clear)  # somebody who is not there may hold one
 
 
 @lru_cache(maxsize=_KEPT)
@@ -222,70 +205,4 @@ def _programs(
 def _said(steps: Sequence[StepResult]) -> str:
     """What the first compiler that failed said."""
     failed = next((step for step in steps if step.code != 0), None)
-    return "nothing" if failed is None else _shortened(failed.errors or failed.text)
-
-
-def _turn(sandbox: Sandbox, turn: _TurnRun, place: int) -> tuple[Turn, Stop | None]:
-    """One program's turn, in two runs that nothing is left of; and why these were ended from outside."""
-    mark = secrets.token_hex(16)
-    returned = _FIRST_CODE + secrets.randbelow(_NUM_CODES)
-    microseconds = str(int(turn.cpu_s * 1e6))
-    limits = Limits(cpu_s=turn.cpu_s, wall_s=_WALL_S)
-    told = " ".join([mark, str(returned), *map(str, turn.numbers)])
-    of_tests = Run(
-        files={"tests": turn.binary},
-        steps=(Step(argv=("./tests", microseconds), stdin=told, has_channel=True),),
-        read_only=True,
-        limits=limits,
-    )
-    of_code = Run(
-        files={"host": turn.host, "code.so": turn.code},
-        steps=(Step(argv=("./host", microseconds), has_channel=True),),
-        read_only=True,
-        limits=limits,
-    )
-    one, other = sandbox.run_pair(of_tests, of_code)
-    step = one.steps[0]
-    names = [turn.tests.names[number] for number in turn.numbers]
-    if turn.tests.is_program:
-        runs = [_run_of_program(names[0], step)] if step.code is not None else []
-    else:
-        runs = [_test_run(name, *end, returned) for name, end in zip(names, _ends(step.out, mark), strict=False)]
-    cpu_s = sum(step.cpu_s for result in (one, other) for step in result.steps)
-    went = Turn(program=place, tests=tuple(runs), has_ended=len(runs) == len(names), cpu_s=cpu_s)
-    return went, one.stop or other.stop
-
-
-def _ends(out: bytes, mark: str) -> list[tuple[int, str]]:
-    """Of each test its exit code, negative for a signal, and what it printed."""
-    printed, *rest = out.decode("utf-8", "replace").split(f"\n{mark} ")
-    ends = []
-    for part in rest:
-        status, _, following = part.partition("\n")
-        ends.append((os.waitstatus_to_exitcode(int(status)), printed))
-        printed = following
-    return ends
-
-
-def _test_run(name: str, code: int, printed: str, returned: int) -> TestRun:
-    if code == returned:
-        return TestRun(name, "passed")
-    if code == _LOST:
-        return TestRun(name, "unknown", "the function was lost in an earlier test")
-    why = _shortened(printed)
-    if code == 0:
-        return TestRun(name, "exited", why or "it ended its process")
-    if -code in _TIME_SIGNALS:
-        return TestRun(name, "failed", "it took too long")
-    return TestRun(name, "failed", why or f"it ended with {code}")
-
-
-def _run_of_program(name: str, step: StepResult) -> TestRun:
-    """Of a whole program: it passes where it ends well and complains of nothing."""
-    if step.code == 0 and not step.err.strip():
-        return TestRun(name, "passed")
-    return TestRun(name, "failed", _shortened(step.errors) or f"it ended with {step.code}")
-
-
-def _shortened(text: str) -> str:
-    return " ".join(text.split())[:_MOST_WHY]
+    return "nothing" if failed is None else shortened(failed.errors or failed.text)

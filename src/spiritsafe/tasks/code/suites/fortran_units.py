@@ -1,7 +1,7 @@
 """The tests in a Fortran text: subroutines of its modules, or a whole program.
 
-In: the text. Out: :class:`FortranTests`. Told by the words of statements, so that comments, strings, continued lines and
-capitals mislead nobody.
+In: the text. Out: :class:`FortranTests`. Told by the words of statements, so that comments, strings, continued
+lines and capitals mislead nobody.
 """
 
 from __future__ import annotations
@@ -14,8 +14,12 @@ from spiritsafe.tasks.code.mutants.fortran_words.words import FortranWord, state
 
 _WRAPPER = "tests_of_solution"
 _PREFIXES = frozenset(
-    "recursive non_recursive pure impure elemental module integer real logical character complex type class double precision * )".split()
+    [
+        *("recursive", "non_recursive", "pure", "impure", "elemental", "module"),
+        *("integer", "real", "logical", "character", "complex", "type", "class", "double", "precision", "*", ")"),
+    ]
 )
+"""What can stand before ``function`` or ``subroutine``."""
 
 
 @final
@@ -126,7 +130,7 @@ def _units(text: str) -> _Unit:
 def _heading(statement: Sequence[FortranWord], words: list[str]) -> _Unit | None:
     """The unit that a statement begins."""
     start = statement[0].start
-    if len(words) == 2 and words[0] in ("module", "program") or words[0] == "submodule":
+    if (len(words) == 2 and words[0] in ("module", "program")) or words[0] == "submodule":
         return _Unit(words[0], words[1], start)
     if len(words) == 3 and words[:2] == ["module", "procedure"]:
         return _Unit("procedure", words[2], start)

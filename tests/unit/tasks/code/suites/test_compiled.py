@@ -16,7 +16,7 @@ from spiritsafe.tasks.code.languages.signature import Signature
 from spiritsafe.tasks.code.languages.trial import Failure
 from spiritsafe.tasks.code.mutants.mutant import sample
 from spiritsafe.tasks.code.mutants.registry import mutants_of
-from spiritsafe.tasks.code.suites import compiled
+from spiritsafe.tasks.code.suites import compiled, turns
 from spiritsafe.tasks.code.suites.suite import run_suite
 from spiritsafe.tasks.sandbox.job import Run
 from spiritsafe.tasks.sandbox.layers import layer
@@ -111,7 +111,7 @@ END PROGRAM COUNT-UP.
 def test_what_a_function_keeps_lasts_for_a_test(language: str) -> None:
     signature = Signature("count_up", (("step", "int"),), "int")
     problem = SuiteProblem(
-        signature=signature, golds=COUNTER, reference=lambda step: step, chosen=[], draw=lambda rng: [rng.random()]
+        signature=signature, golds=COUNTER, reference=lambda step: step, chosen=[], draw=lambda rng: [rng.randint(1, 9)]
     )
     text = suite_text(language, signature, [([5], 5), ([5], 5)])
     twice = {
@@ -381,7 +381,8 @@ CHANCE = [
     ("fortran", "subroutine test{n}\nreal :: x\ncall random_number(x)\nif (x > 0.5) error stop\nend subroutine"),
     (
         "fortran",
-        "subroutine test{n}\ninteger(8) :: x\ncall system_clock(x)\nif (mod(x / {n}, 2) == 0) error stop\nend subroutine",
+        "subroutine test{n}\ninteger(8) :: now\ncall system_clock(now)\n"
+        "if (mod(now / {n}, 2) == 0) error stop\nend subroutine",
     ),
     (
         "cobol",
@@ -428,7 +429,7 @@ def test_tests_that_do_not_end(language: str, monkeypatch: pytest.MonkeyPatch) -
     assert mark in text
     loops = killed(language, text.replace(mark, loop + mark), BEST_SUM, mutants(language))
     assert loops.invalid == {loops.tests[1]: "it took too long"}
-    monkeypatch.setattr(compiled, "_WALL_S", 1.0)  # which none of its turns keeps, on whatever machine
+    monkeypatch.setattr(turns, "_WALL_S", 1.0)  # which none of its turns keeps, on whatever machine
     sleeps = killed(language, text.replace(mark, sleep + mark), BEST_SUM, mutants(language))
     assert (sleeps.broken, sleeps.killed_by) == ("the tests did not come to their end", {})
 
@@ -437,7 +438,7 @@ def test_tests_that_do_not_end(language: str, monkeypatch: pytest.MonkeyPatch) -
 def test_what_sleeps_on_mutants_alone_is_not_waited_for_again_and_again(
     language: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compiled, "_WALL_S", 6.0)
+    monkeypatch.setattr(turns, "_WALL_S", 6.0)
     monkeypatch.setattr(compiled, "_MOST_SLEEPS", 0)
     text = suite_text(language, BEST_SUM.signature, [([[3, 4]], 7)])
     sleep = {

@@ -170,8 +170,8 @@ def _rules(signature: Signature) -> str:
     moves = "\n".join(f"    {_EXAMPLES[kind][0].format(name)}" for name, kind in named)
     call = f'CALL "{program_name(signature.name)}" USING {" ".join((*(name for name, _ in named), result))}'
     return f"""Write COBOL programs, one after the other in one text. Tests are programs without parameters whose \
-PROGRAM-ID begins with TEST; a test calls the function, fails by setting RETURN-CODE to 1 (go back at once, as the next \
-CALL sets it anew), and passes by going back with RETURN-CODE 0. Each runs in a process of its own.
+PROGRAM-ID begins with TEST; a test calls the function, fails by setting RETURN-CODE to 1 (go back at once, as the \
+next CALL sets it anew), and passes by going back with RETURN-CODE 0. Each runs in a process of its own.
 
 ```cobol
 {FREE_FORMAT}

@@ -217,7 +217,7 @@ def _tests(text: str, signature: Signature) -> TestsPart | None:
     main = _MAIN.format(
         declared=", ".join(f"{symbol} __attribute__((weak))" for symbol in symbols), named=", ".join(symbols)
     )
-    files = {
+    files: dict[str, str | bytes] = {
         "substitute.f90": _substitute(signature),
         "tests.f90": found.text.encode("utf-8", "replace"),
         "channel.c": c_file("channel.c"),
