@@ -109,6 +109,7 @@ PROTOCOLS = {
     "build",
     "command",
     "describe",
+    "edits_of",
     "export",
     "list_",
     "main",

@@ -107,7 +107,7 @@ def test_a_published_certificate_is_verified(tmp_path: Path) -> None:
     "body",
     [
         "from spiritsafe.tasks import GraderPool\nwhat = lambda: GraderPool('arith:sums?terms=2')",
-        "from spiritsafe.tasks.children.pool import Handler, shared_pool\n"
+        "from spiritsafe.core.process.children.pool import Handler, shared_pool\n"
         "what = lambda: shared_pool().call(Handler('json', 'loads'), '1')",
         "from spiritsafe.rollouts import PipeGenerator\nwhat = lambda: PipeGenerator(['x']).describe()",
     ],

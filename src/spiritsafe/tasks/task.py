@@ -8,7 +8,7 @@ In: a split, a seed, a count. Out: distinct problems; and for a completion, a Ve
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Literal, Self, final
@@ -41,6 +41,24 @@ class Draft:
     canonical_text: str
     build: Callable[[], Problem]
     task: str | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class LabelledAnswers:
+    """Answers to one problem of which it is known whether they are right.
+
+    Attributes:
+        kind: What they are: the same words for all problems.
+        is_right: Whether a verifier must accept them.
+        texts: The answers.
+        most_wrong: The share of the kind that may be judged otherwise.
+    """
+
+    kind: str
+    is_right: bool
+    texts: tuple[str, ...]
+    most_wrong: float = 0.0
 
 
 class Verifier(ABC):
@@ -268,6 +286,10 @@ class Task(ABC):
         A model that is used for work can choose among its attempts by it; None: the task offers no such check.
         """
         return None
+
+    def labelled_answers(self, problem: Problem) -> Sequence[LabelledAnswers]:
+        """Answers that the audit tries beside the gold one; empty: it makes up those that suit a short answer."""
+        return ()
 
     def gold(self, problem: Problem) -> str:
         """An answer that the verifier must accept."""

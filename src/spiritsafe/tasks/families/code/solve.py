@@ -9,14 +9,21 @@ from __future__ import annotations
 from typing import final
 
 from spiritsafe.core.records import Problem, Status, Verdict
-from spiritsafe.tasks.code.languages.language import outcomes_of
+from spiritsafe.tasks.code.hacks import solution_hacks
 from spiritsafe.tasks.code.languages.trial import Failure
+from spiritsafe.tasks.code.lively import lively_mutants
+from spiritsafe.tasks.code.rewrites import rewritten
 from spiritsafe.tasks.families.code.exercises import Exam, exam_of, example_lines
+from spiritsafe.tasks.families.code.labelled import fenced, right_answers, wrong_answers
 from spiritsafe.tasks.families.code.machine import SandboxedVerifier
 from spiritsafe.tasks.sandbox.job import Limits
 from spiritsafe.tasks.sandbox.sandbox import shared_sandbox
+from spiritsafe.tasks.task import LabelledAnswers
 
-LIMITS = Limits(cpu_s=5.0, wall_s=60.0)
+LIMITS = Limits(cpu_s=2.0, wall_s=60.0)
+_MUTANTS = 3
+_MISSED = 0.05
+"""Share of mutants that hidden inputs may miss."""
 
 
 @final
@@ -47,9 +54,11 @@ class SolveVerifier(SandboxedVerifier):
         if code is None:
             return self.verdict("unparsed", reason=f"no {exam.language.title} code in the answer")
         sandbox = shared_sandbox()
-        outcomes = outcomes_of(sandbox, exam.language, code, exam.signature, exam.inputs, LIMITS)
+        trial = exam.language.trial(code, exam.signature, exam.inputs, LIMITS)
+        result = sandbox.run(trial.run)
+        outcomes = trial.outcomes(result)
         right = [
-            type(one) is type(result) and one == result for one, result in zip(outcomes, exam.results, strict=True)
+            type(one) is type(wanted) and one == wanted for one, wanted in zip(outcomes, exam.results, strict=True)
         ]
         share = sum(right) / len(right)
         status: Status = "correct" if all(right) else "wrong"
@@ -58,11 +67,33 @@ class SolveVerifier(SandboxedVerifier):
             place = right.index(False)
             reason = f"right for {sum(right)} of {len(right)} inputs; input {place}: {_gave(outcomes[place])}"
         score = share if self._partial else 0.0
-        return self.verdict(status, answer=code, reason=reason, score=score, sandbox=sandbox.layer)
+        return self.verdict(status, answer=code, reason=reason, score=score, sandbox=result.layer)
 
 
 def _gave(outcome: object) -> str:
     return f"{outcome.kind}: {outcome.reason}" if isinstance(outcome, Failure) else f"it gives {str(outcome)[:80]}"
+
+
+def labelled(exam: Exam, key: str) -> list[LabelledAnswers]:
+    """Answers of which it is known whether they are right.
+
+    Args:
+        exam: The exercise.
+        key: Names the problem.
+    """
+    language = exam.language
+    word = language.fences[0]
+    lively = lively_mutants(shared_sandbox(), language.name, exam.gold, exam.signature, exam.inputs, _MUTANTS)
+    wrong = [
+        LabelledAnswers("mutants", False, tuple(fenced(one.source, word) for one in lively.mutants), _MISSED),
+        LabelledAnswers("skeleton", False, (fenced(language.skeleton(exam.signature), word),)),
+    ]
+    if language.name == "python":
+        wrong += wrong_answers(solution_hacks(exam.signature.name), key, word)
+        if len({str(result) for result in exam.results}) > 1:
+            constant = f"def {exam.signature.name}(*given):\n    return {exam.results[0]!r}\n"
+            wrong.append(LabelledAnswers("constant", False, (fenced(constant, word),)))
+    return [*right_answers(exam.gold, rewritten(exam.gold, language.name), language), *wrong]
 
 
 def question(exam: Exam, statement: str, examples: int) -> str:

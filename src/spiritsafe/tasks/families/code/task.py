@@ -7,7 +7,7 @@ their splits, so that a function which is in an exam of one is in the training o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Any, final
 
@@ -23,7 +23,7 @@ from spiritsafe.tasks.families.code import solve, tests
 from spiritsafe.tasks.families.code.exercises import exam_of, facts_of
 from spiritsafe.tasks.family import Family
 from spiritsafe.tasks.spec import Knobs, Range, TaskSpec, canonical_name, nearest, resolve_knobs
-from spiritsafe.tasks.task import Draft, Task, Verifier
+from spiritsafe.tasks.task import Draft, LabelledAnswers, Task, Verifier
 
 
 class CodeKnobs(Knobs):
@@ -72,7 +72,6 @@ class TestsKnobs(CodeKnobs):
     goal: float = Field(default=0.9, gt=0, le=1)
 
 
-_MOST_TESTS = 24
 _HOW = (
     "Write plain functions whose names begin with test_ and that use assert; import what they call from the module "
     "solution."
@@ -155,6 +154,10 @@ class SolveTask(CodeTask):
         self._knobs = knobs
         super().__init__("solve", knobs, solve.SolveVerifier((knobs.language,), partial=knobs.partial))
 
+    def labelled_answers(self, problem: Problem) -> Sequence[LabelledAnswers]:
+        """The gold in other words and settings; and mutants of it, the skeleton, a constant, hacks."""
+        return solve.labelled(exam_of(problem.facts), problem.canonical_text)
+
     def _asked(
         self, template: Template, settings: Settings, facts: dict[str, Any], statement: str
     ) -> tuple[str, dict[str, Any], str | None]:
@@ -183,11 +186,15 @@ class TestsTask(CodeTask):
         )
         super().__init__("tests", knobs, verifier)
 
+    def labelled_answers(self, problem: Problem) -> Sequence[LabelledAnswers]:
+        """The gold tests in other settings; and tests that hold nothing, everything, or look elsewhere."""
+        return tests.labelled(exam_of(problem.facts), problem.canonical_text)
+
     def _asked(
         self, template: Template, settings: Settings, facts: dict[str, Any], statement: str
     ) -> tuple[str, dict[str, Any], str | None]:
         exam = exam_of(facts)
-        solution = f"```python\n{tests.tests_in_python(exam, _MOST_TESTS)}```"
+        solution = f"```python\n{tests.tests_in_python(exam)}```"
         return tests.question(exam, _HOW), {}, solution
 
     def gold(self, problem: Problem) -> str:

@@ -15,10 +15,13 @@ from typing import final
 from spiritsafe.core.records import Problem, Status, Verdict
 from spiritsafe.tasks.code.answer import code_in
 from spiritsafe.tasks.code.duet.kills import Kills, kills_of
+from spiritsafe.tasks.code.hacks import test_hacks
 from spiritsafe.tasks.code.lively import lively_mutants
 from spiritsafe.tasks.families.code.exercises import Exam, exam_of
+from spiritsafe.tasks.families.code.labelled import fenced, right_answers, wrong_answers
 from spiritsafe.tasks.families.code.machine import SandboxedVerifier
 from spiritsafe.tasks.sandbox.sandbox import shared_sandbox
+from spiritsafe.tasks.task import LabelledAnswers
 
 
 @final
@@ -106,6 +109,23 @@ def most_credited(killed_by: Mapping[int, Sequence[str]], most: int) -> int:
     return sum(place(mutant, set()) for mutant in killed_by)
 
 
+def labelled(exam: Exam, key: str) -> list[LabelledAnswers]:
+    """Answers of which it is known whether they are right.
+
+    Args:
+        exam: The exercise.
+        key: Names the problem.
+    """
+    word = exam.language.fences[0]
+    tests = tests_in_python(exam)
+    name = exam.signature.name
+    asserts = [line.strip() for line in tests.splitlines() if line.lstrip().startswith("assert")]
+    case = [f"    def test_{n}(self):\n        {line}" for n, line in enumerate(asserts)]
+    other = "\n".join(["import unittest", f"from solution import {name}", "class TestIt(unittest.TestCase):", *case])
+    plain = LabelledAnswers("gold as plain asserts", True, (fenced("\n".join(asserts), word),))
+    return [*right_answers(tests, other, exam.language), plain, *wrong_answers(test_hacks(name), key, word)]
+
+
 def question(exam: Exam, how: str) -> str:
     """What a model is asked.
 
@@ -121,10 +141,13 @@ def question(exam: Exam, how: str) -> str:
     )
 
 
-def tests_in_python(exam: Exam, count: int) -> str:
+_MOST_TESTS = 24
+
+
+def tests_in_python(exam: Exam) -> str:
     """Tests that hold: a function for each of the first inputs."""
     lines = [f"from solution import {exam.signature.name}", ""]
-    for number, (inputs, result) in enumerate(list(zip(exam.inputs, exam.results, strict=True))[:count]):
+    for number, (inputs, result) in enumerate(list(zip(exam.inputs, exam.results, strict=True))[:_MOST_TESTS]):
         arguments = ", ".join(map(repr, inputs))
         lines += ["", f"def test_{number}():", f"    assert {exam.signature.name}({arguments}) == {result!r}", ""]
     return "\n".join(lines)

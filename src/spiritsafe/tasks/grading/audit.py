@@ -14,15 +14,15 @@ import itertools
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import final
 
 from spiritsafe.core.errors import TaskError
+from spiritsafe.core.process.children.pool import ChildPool
 from spiritsafe.core.records import Problem, Record, Verdict
 from spiritsafe.tasks.answers.extract import parse_number
-from spiritsafe.tasks.children.faults import Fault, FaultyVerifier
-from spiritsafe.tasks.children.pool import ChildPool
-from spiritsafe.tasks.task import NoMoreProblemsError, Task
+from spiritsafe.tasks.grading.faults import Fault, FaultyVerifier
+from spiritsafe.tasks.task import LabelledAnswers, NoMoreProblemsError, Task
 
 _MAX_CHANCE = 0.05
 """Share of echoed questions and near misses that may be right: some problems have several answers."""
@@ -58,6 +58,8 @@ class AuditReport(Record):
         faults_survived: Hanging, spinning, crashing, raising and memory-eating verifiers were contained.
         hostile_survived: Hostile texts (huge numbers, deep brackets) were graded in time.
         deterministic: The same seed gave the same problems twice.
+        right_rejected: Answers that are known to be right and were not accepted, and how many there were.
+        wrong_accepted: Answers that are known to be wrong and were accepted, likewise.
         grade_ms: Mean milliseconds a grade.
         passed: No reason stands against it.
         reasons: What stands against it.
@@ -80,6 +82,8 @@ class AuditReport(Record):
     faults_survived: bool
     hostile_survived: bool
     deterministic: bool
+    right_rejected: tuple[int, int]
+    wrong_accepted: tuple[int, int]
     grade_ms: float
     passed: bool
     reasons: tuple[str, ...] = ()
@@ -146,9 +150,16 @@ class _Grader:
 
     def shares(self, problems: Sequence[Problem], texts: Callable[[Problem], Sequence[str]]) -> tuple[float, float]:
         """Shares graded correct and graded unscored."""
-        found = Counter(self(problem, text).status for problem in problems for text in texts(problem))
-        total = max(1, found.total())
-        return found["correct"] / total, found["unscored"] / total
+        return _shares(self.statuses((problem, text) for problem in problems for text in texts(problem)))
+
+    def statuses(self, pairs: Iterable[tuple[Problem, str]]) -> Counter[str]:
+        """How many answers got which status."""
+        return Counter(self(problem, text).status for problem, text in pairs)
+
+
+def _shares(found: Counter[str]) -> tuple[float, float]:
+    total = max(1, found.total())
+    return found["correct"] / total, found["unscored"] / total
 
 
 @functools.cache
@@ -228,31 +239,24 @@ def audit_task(task: Task, *, count: int = 40, seed: int = 0) -> AuditReport:
     grader = _Grader(task)
     golds = [task.gold(problem) for problem in problems]
     unsolved = sum(task.judges_form and not gold for gold in golds) / len(golds)
-    accepted = _accepted(grader, [p for p, gold in zip(problems, golds, strict=True) if gold or not task.judges_form])
-    solved = [problem for problem in problems if problem.solution is not None]
-    if solved:
-        accepted["worked solution"] = grader.shares(solved, lambda p: [p.solution or ""])[0]
-    junk: dict[str, Callable[[Problem], Sequence[str]]] = {
-        "empty": lambda _p: ["", " \n"],
-        # only where the gold is another number: for a yes-or-no answer "0" may be a fair spelling
-        "zero": lambda p: ["0"] if parse_number(task.gold(p)) else [],
-        "echo": lambda p: _echo(p, task.gold(p)),
-        "near miss": lambda p: [] if task.judges_form else _near_misses(task.gold(p)),
-        "word salad": lambda _p: ["lorem ipsum dolor sit amet", "#### maybe", "\\boxed{}", "####"],
-    }
-    shares = {kind: grader.shares(problems, texts) for kind, texts in junk.items()}
     floor = _floor(grader, problems, golds)
+    floor_score = max(floor.values())
+    answers = [(problem, one) for problem in problems for one in _labelled(task, problem, floor_score)]
+    kinds = {one.kind: one for _, one in answers}
+    found = {
+        kind: grader.statuses((p, text) for p, one in answers if one.kind == kind for text in one.texts)
+        for kind in kinds
+    }
+    accepted = {kind: _shares(found[kind])[0] for kind, one in kinds.items() if one.is_right and found[kind]}
+    shares = {kind: _shares(found[kind]) for kind, one in kinds.items() if not one.is_right}
     again = list(itertools.islice(task.problems("train", seed=seed, count=count), min(8, len(problems))))
     faults, hostile = _faults_survived(), _hostile_survived(task, problems)
-    floor_score = max(floor.values())
-    # where few answers are possible, an echo is right as often as a constant answer is
-    limits = {"echo": _MAX_CHANCE + floor_score, "near miss": _MAX_CHANCE}
-    if task.judges_form:
-        limits |= {"zero": _MAX_FLOOR, "echo": _MAX_FLOOR, "word salad": _MAX_FLOOR}
-    reasons += [f"{kind} accepted in {share:.0%} of cases only" for kind, share in accepted.items() if share < 1]
-    reasons += [f"{kind} accepted in {s[0]:.0%} of cases" for kind, s in shares.items() if s[0] > limits.get(kind, 0.0)]
+    most = {kind: one.most_wrong for kind, one in kinds.items()}
+    reasons += [f"{kind} accepted in {a:.0%} of cases only" for kind, a in accepted.items() if a < 1 - most[kind]]
+    reasons += [f"{kind} accepted in {s[0]:.0%} of cases" for kind, s in shares.items() if s[0] > most[kind]]
     reasons += [f"the verifier broke on {kind} in {s[1]:.0%} of cases" for kind, s in shares.items() if s[1] > 0]
     checks = {
+        "no right answer is known, so nothing shows that right ones are accepted": "gold" in accepted,
         f"no answer was found for {unsolved:.0%} of its problems": unsolved <= _MOST_UNSOLVED,
         f"a trivial answer scores {floor_score:.0%}": floor_score <= _MAX_FLOOR or len(problems) < _FEWEST,
         "an injected fault was not contained": faults,
@@ -267,7 +271,7 @@ def audit_task(task: Task, *, count: int = 40, seed: int = 0) -> AuditReport:
         num_problems=len(problems),
         num_asked=count,
         share_new=_share_new(task, seed, count),
-        gold_accepted=accepted["gold"],
+        gold_accepted=accepted.get("gold", 0.0),
         solution_accepted=accepted.get("worked solution"),
         marked_accepted=accepted.get("marked gold"),
         spelled_accepted=accepted.get("respelled gold"),
@@ -278,20 +282,51 @@ def audit_task(task: Task, *, count: int = 40, seed: int = 0) -> AuditReport:
         faults_survived=faults,
         hostile_survived=hostile,
         deterministic=again == problems[: len(again)],
+        right_rejected=_count(found, kinds, is_right=True),
+        wrong_accepted=_count(found, kinds, is_right=False),
         grade_ms=1000 * grader.seconds / max(1, grader.count),
         passed=not reasons,
         reasons=tuple(reasons),
     )
 
 
-def _accepted(grader: _Grader, problems: Sequence[Problem]) -> dict[str, float]:
-    """By kind of answer that must be accepted, the share that is."""
-    gold = grader.task.gold
-    accepted = {"gold": grader.shares(problems, lambda p: [gold(p)])[0]}
-    if not grader.task.judges_form:
-        accepted["marked gold"] = grader.shares(problems, lambda p: [f"Let me think.\n#### {gold(p)}"])[0]
-        accepted["respelled gold"] = grader.shares(problems, lambda p: _spellings(gold(p)))[0]
-    return accepted
+def _labelled(task: Task, problem: Problem, floor_score: float) -> list[LabelledAnswers]:
+    """Answers to one problem of which it is known whether they are right."""
+    gold = task.gold(problem)
+    answers = [LabelledAnswers("gold", True, (gold,) if gold else ())]
+    if problem.solution is not None:
+        answers.append(LabelledAnswers("worked solution", True, (problem.solution,)))
+    answers.append(LabelledAnswers("empty", False, ("", " \n")))
+    return [*answers, *(task.labelled_answers(problem) or _of_values(task, problem, gold, floor_score))]
+
+
+def _of_values(task: Task, problem: Problem, gold: str, floor_score: float) -> list[LabelledAnswers]:
+    """Those that suit a task whose answers are values."""
+    forms = _MAX_FLOOR if task.judges_form else 0.0
+    # where few answers are possible, an echo is right as often as a constant answer is
+    of_echo = forms or _MAX_CHANCE + floor_score
+    salad = ("lorem ipsum dolor sit amet", "#### maybe", "\\boxed{}", "####")
+    wrong = [
+        # only where the gold is another number: for a yes-or-no answer "0" may be a fair spelling
+        LabelledAnswers("zero", False, ("0",) if parse_number(gold) else (), forms),
+        LabelledAnswers("echo", False, tuple(_echo(problem, gold)), of_echo),
+        LabelledAnswers("near miss", False, () if task.judges_form else tuple(_near_misses(gold)), _MAX_CHANCE),
+        LabelledAnswers("word salad", False, salad, forms),
+    ]
+    if task.judges_form:
+        return wrong
+    marked = LabelledAnswers("marked gold", True, (f"Let me think.\n#### {gold}",))
+    return [marked, LabelledAnswers("respelled gold", True, tuple(_spellings(gold))), *wrong]
+
+
+def _count(
+    found: Mapping[str, Counter[str]], kinds: Mapping[str, LabelledAnswers], *, is_right: bool
+) -> tuple[int, int]:
+    """Answers that were judged against what is known of them, and how many were judged."""
+    counts = [found[kind] for kind, one in kinds.items() if one.is_right == is_right]
+    total = sum(count.total() for count in counts)
+    correct = sum(count["correct"] for count in counts)
+    return (total - correct if is_right else correct), total
 
 
 def _drawn(task: Task, seed: int, count: int) -> tuple[list[Problem], list[str]]:
