@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import final
 
-from spiritsafe.tasks.code.mutants.fortran_words.words import FortranWord, statements
+from spiritsafe.tasks.code.mutants.columns import ProgramWord
+from spiritsafe.tasks.code.mutants.fortran_words.words import statements
 
 _WRAPPER = "tests_of_solution"
 _PREFIXES = frozenset(
@@ -127,7 +128,7 @@ def _units(text: str) -> _Unit:
     return top
 
 
-def _heading(statement: Sequence[FortranWord], words: list[str]) -> _Unit | None:
+def _heading(statement: Sequence[ProgramWord], words: list[str]) -> _Unit | None:
     """The unit that a statement begins."""
     start = statement[0].start
     if (len(words) == 2 and words[0] in ("module", "program")) or words[0] == "submodule":
