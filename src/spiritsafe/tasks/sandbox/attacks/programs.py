@@ -11,7 +11,6 @@ import ctypes
 import json
 import mmap
 import os
-import resource
 import signal
 import socket
 import struct
@@ -21,6 +20,11 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
+
+try:
+    import resource
+except ImportError:  # nothing below is reached there
+    resource = None  # type: ignore[assignment]
 
 Facts = dict[str, Any]
 ATTACKS: dict[str, Callable[[Facts], object]] = {}

@@ -15,7 +15,10 @@ from contextlib import suppress
 _PATIENCE_S = 10.0
 _DEEPEST = 100
 """Folders in each other that are counted."""
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def _opened(folder: str, inside: int | None = None) -> int:
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=inside)
 
 
 def clear(folder: str, *, spare: Iterable[int]) -> None:
@@ -41,7 +44,7 @@ def remove(folder: str) -> None:
     """Remove a folder, whatever was done to it: closed, or deeper than stacks and paths can be."""
     with suppress(OSError):
         os.chmod(folder, stat.S_IRWXU)
-        top = os.open(folder, _FOLDER)
+        top = _opened(folder)
         try:
             while names := os.listdir(top):
                 for name in names:
@@ -57,7 +60,7 @@ def _remove_from(top: int, name: str) -> None:
         os.unlink(name, dir_fd=top)
         return
     os.chmod(name, stat.S_IRWXU, dir_fd=top)
-    place = os.open(name, _FOLDER, dir_fd=top)
+    place = _opened(name, top)
     try:
         for below in os.listdir(place):
             if _is_folder(place, below):
@@ -93,7 +96,7 @@ def _below(ancestor: int, *, spare: set[int]) -> list[int]:
 def is_too_full(folder: str, *, most_bytes: int, most_files: int) -> bool:
     """Whether a run wrote more than it may, or where nobody can count it: too deep, or in a folder that it closed."""
     try:
-        num_bytes, num_files = _used(os.open(folder, _FOLDER), _DEEPEST)
+        num_bytes, num_files = _used(_opened(folder), _DEEPEST)
     except (PermissionError, RecursionError):
         return True
     except FileNotFoundError:  # it is not made yet
@@ -113,7 +116,7 @@ def _used(place: int, levels: int) -> tuple[int, int]:
                 facts = os.stat(name, dir_fd=place, follow_symlinks=False)
                 num_bytes += facts.st_blocks * 512
                 if stat.S_ISDIR(facts.st_mode):
-                    more = _used(os.open(name, _FOLDER, dir_fd=place), levels - 1)
+                    more = _used(_opened(name, place), levels - 1)
                     num_bytes, num_files = num_bytes + more[0], num_files + more[1]
     finally:
         os.close(place)
