@@ -14,7 +14,7 @@ from sandboxes import sandbox_of
 
 from spiritsafe.tasks.code.duet.kills import Kills
 from spiritsafe.tasks.code.languages.cobol import COBOL_DECLARATIONS
-from spiritsafe.tasks.code.languages.signature import Signature, Value, ValueType
+from spiritsafe.tasks.code.languages.signature import CodeSignature, CodeValue, ValueType
 from spiritsafe.tasks.code.suites.suite import run_suite
 from spiritsafe.tasks.sandbox.layers import layer
 
@@ -26,11 +26,11 @@ COMPILED = pytest.mark.parametrize("language", ["fortran", "cobol"])
 class SuiteProblem:
     """A function, its programs, its tests and how to draw inputs."""
 
-    signature: Signature
+    signature: CodeSignature
     golds: dict[str, str]
-    reference: Callable[..., Value]
-    chosen: list[list[Value]]
-    draw: Callable[[Random], list[Value]]
+    reference: Callable[..., CodeValue]
+    chosen: list[list[CodeValue]]
+    draw: Callable[[Random], list[CodeValue]]
 
     def tests(self, language: str) -> str:
         """A test for each chosen input."""
@@ -46,7 +46,7 @@ def killed(language: str, tests: str, problem: SuiteProblem, mutants: Sequence[s
     )
 
 
-def suite_text(language: str, signature: Signature, cases: Sequence[tuple[Sequence[Value], Value]]) -> str:
+def suite_text(language: str, signature: CodeSignature, cases: Sequence[tuple[Sequence[CodeValue], CodeValue]]) -> str:
     """A test for each case."""
     parts = [_TESTS[language](signature, f"test{number}", *case) for number, case in enumerate(cases)]
     if language == "fortran":
@@ -56,7 +56,7 @@ def suite_text(language: str, signature: Signature, cases: Sequence[tuple[Sequen
     return "\n".join(parts)
 
 
-def _fortran_value(value: Value, kind: ValueType) -> str:
+def _fortran_value(value: CodeValue, kind: ValueType) -> str:
     if isinstance(value, list):
         return f"[integer(8) :: {', '.join(map(str, value))}]"
     if kind == "str":
@@ -64,7 +64,7 @@ def _fortran_value(value: Value, kind: ValueType) -> str:
     return (".true." if value else ".false.") if kind == "bool" else f"{value}_8"
 
 
-def _fortran_test(signature: Signature, name: str, inputs: Sequence[Value], result: Value) -> str:
+def _fortran_test(signature: CodeSignature, name: str, inputs: Sequence[CodeValue], result: CodeValue) -> str:
     kinds = [kind for _, kind in signature.parameters]
     arguments = ", ".join(_fortran_value(one, kind) for one, kind in zip(inputs, kinds, strict=True))
     call, wanted = f"{signature.name}({arguments})", _fortran_value(result, signature.result)
@@ -77,7 +77,7 @@ def _fortran_test(signature: Signature, name: str, inputs: Sequence[Value], resu
     return f"subroutine {name}()\nif ({check}) error stop 'wrong'{more}\nend subroutine"
 
 
-def _cobol_moves(name: str, value: Value, kind: ValueType) -> list[str]:
+def _cobol_moves(name: str, value: CodeValue, kind: ValueType) -> list[str]:
     if isinstance(value, list):
         items = [f"MOVE {item} TO {name}-ITEM({place})" for place, item in enumerate(value, 1)]
         return [f"MOVE {len(value)} TO {name}-LENGTH", *items]
@@ -86,7 +86,7 @@ def _cobol_moves(name: str, value: Value, kind: ValueType) -> list[str]:
     return [f"MOVE {int(value)} TO {name}"]
 
 
-def _cobol_checks(name: str, value: Value, kind: ValueType) -> list[str]:
+def _cobol_checks(name: str, value: CodeValue, kind: ValueType) -> list[str]:
     if isinstance(value, list):
         return [f"{name}-LENGTH NOT = {len(value)}", *(f"{name}-ITEM({n}) NOT = {v}" for n, v in enumerate(value, 1))]
     if kind == "str":
@@ -95,7 +95,7 @@ def _cobol_checks(name: str, value: Value, kind: ValueType) -> list[str]:
     return [f"{name} NOT = {int(value)}"]
 
 
-def _cobol_test(signature: Signature, name: str, inputs: Sequence[Value], result: Value) -> str:
+def _cobol_test(signature: CodeSignature, name: str, inputs: Sequence[CodeValue], result: CodeValue) -> str:
     kinds = [kind for _, kind in signature.parameters]
     names = [f"IN-{place}" for place in range(len(kinds))]
     storage = [COBOL_DECLARATIONS[kind].format(one) for one, kind in zip(names, kinds, strict=True)]
@@ -150,12 +150,12 @@ def _balanced(text: str) -> bool:
     return not text
 
 
-def _draw_text(letters: str) -> Callable[[Random], list[Value]]:
+def _draw_text(letters: str) -> Callable[[Random], list[CodeValue]]:
     return lambda rng: ["".join(rng.choice(letters) for _ in range(rng.randint(0, 9)))]
 
 
 BEST_SUM = SuiteProblem(
-    signature=Signature("best_sum", (("xs", "ints"),), "int"),
+    signature=CodeSignature("best_sum", (("xs", "ints"),), "int"),
     reference=_best_sum,
     chosen=[
         [xs]
@@ -229,7 +229,7 @@ end module solution
     },
 )
 SQUEEZE = SuiteProblem(
-    signature=Signature("squeeze", (("text", "str"),), "str"),
+    signature=CodeSignature("squeeze", (("text", "str"),), "str"),
     reference=_squeezed,
     chosen=[
         [text] for text in ("", "a", "aa", "ab", "aab", "abb", "aabb", "abab", "aaa", "abbba", " x  y ", "aaabbbccc")
@@ -273,7 +273,7 @@ end module solution
     },
 )
 BALANCED = SuiteProblem(
-    signature=Signature("balanced", (("text", "str"),), "bool"),
+    signature=CodeSignature("balanced", (("text", "str"),), "bool"),
     reference=_balanced,
     chosen=[
         [text]

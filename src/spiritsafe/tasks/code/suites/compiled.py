@@ -21,7 +21,7 @@ from typing import final
 from spiritsafe.core.errors import TaskError
 from spiritsafe.tasks.code.duet.duet import Turn
 from spiritsafe.tasks.code.duet.kills import FIRST_TURNS, Kills, judged_kills, later_order, mutant_cpu_s, why_broken
-from spiritsafe.tasks.code.languages.signature import Signature
+from spiritsafe.tasks.code.languages.signature import CodeSignature
 from spiritsafe.tasks.code.suites import inside
 from spiritsafe.tasks.code.suites.turns import TurnTests, run_turn, shortened
 from spiritsafe.tasks.sandbox.job import Limits, Run, Step, StepResult
@@ -87,9 +87,9 @@ class CompiledLanguage:
     """
 
     title: str
-    shared: Callable[[str, Signature], Part]
-    program: Callable[[str, Signature, str], Part]
-    tests: Callable[[str, Signature], TestsPart | None]
+    shared: Callable[[str, CodeSignature], Part]
+    program: Callable[[str, CodeSignature, str], Part]
+    tests: Callable[[str, CodeSignature], TestsPart | None]
 
 
 @final
@@ -111,7 +111,7 @@ def compiled_kills(
     sandbox: Sandbox,
     *,
     tests: str,
-    signature: Signature,
+    signature: CodeSignature,
     gold: str,
     mutants: Sequence[str],
 ) -> Kills:
@@ -168,7 +168,7 @@ def _compiling(parts: Sequence[Part]) -> Run:
 
 
 @lru_cache(maxsize=_KEPT)
-def _lock_of(signature: Signature, gold: str) -> threading.Lock:
+def _lock_of(signature: CodeSignature, gold: str) -> threading.Lock:
     """Of a problem, so that answers to it that come at once do not all compile it."""
     return threading.Lock()
 
@@ -179,7 +179,7 @@ if hasattr(os, "register_at_fork"):
 
 @lru_cache(maxsize=_KEPT)
 def _programs(
-    language: CompiledLanguage, sandbox: Sandbox, signature: Signature, gold: str, mutants: tuple[str, ...]
+    language: CompiledLanguage, sandbox: Sandbox, signature: CodeSignature, gold: str, mutants: tuple[str, ...]
 ) -> _Programs:
     shared = language.shared(gold, signature)
     sources = (gold, *mutants)

@@ -16,7 +16,7 @@ from typing import Protocol, final
 
 from spiritsafe.core.errors import TaskError
 from spiritsafe.tasks.code.duet.kills import Kills
-from spiritsafe.tasks.code.languages.signature import Signature
+from spiritsafe.tasks.code.languages.signature import CodeSignature
 from spiritsafe.tasks.sandbox.sandbox import Sandbox
 
 _PACKAGE = "spiritsafe.tasks.code.suites.languages"
@@ -26,7 +26,7 @@ class SuiteRunner(Protocol):
     """Runs the tests of one language."""
 
     def __call__(
-        self, sandbox: Sandbox, *, tests: str, signature: Signature, gold: str, mutants: Sequence[str]
+        self, sandbox: Sandbox, *, tests: str, signature: CodeSignature, gold: str, mutants: Sequence[str]
     ) -> Kills:
         """See :func:`run_suite`."""
 
@@ -42,7 +42,7 @@ class Suite:
     """
 
     run: SuiteRunner
-    rules: Callable[[Signature], str]
+    rules: Callable[[CodeSignature], str]
 
 
 @cache
@@ -52,7 +52,7 @@ def suite_languages() -> tuple[str, ...]:
 
 
 def run_suite(
-    sandbox: Sandbox, language: str, *, tests: str, signature: Signature, gold: str, mutants: Sequence[str]
+    sandbox: Sandbox, language: str, *, tests: str, signature: CodeSignature, gold: str, mutants: Sequence[str]
 ) -> Kills:
     """Run tests against the right program and against mutants of it.
 
@@ -71,7 +71,7 @@ def run_suite(
     return _suite(language).run(sandbox, tests=tests, signature=signature, gold=gold, mutants=mutants)
 
 
-def why_tests(language: str, signature: Signature) -> str:
+def why_tests(language: str, signature: CodeSignature) -> str:
     """How tests are to be written in a language: what makes a test, and what makes it fail, with an example.
 
     Raises:

@@ -12,7 +12,7 @@ from sandboxes import every_layer, sandbox_of
 from suite_parts import BALANCED, BEST_SUM, COMPILED, SUITE_PROBLEMS, SuiteProblem, killed, suite_text
 
 from spiritsafe.core.errors import TaskError
-from spiritsafe.tasks.code.languages.signature import Signature
+from spiritsafe.tasks.code.languages.signature import CodeSignature
 from spiritsafe.tasks.code.languages.trial import Failure
 from spiritsafe.tasks.code.mutants.mutant import sample
 from spiritsafe.tasks.code.mutants.registry import mutants_of
@@ -109,7 +109,7 @@ END PROGRAM COUNT-UP.
 
 @COMPILED
 def test_what_a_function_keeps_lasts_for_a_test(language: str) -> None:
-    signature = Signature("count_up", (("step", "int"),), "int")
+    signature = CodeSignature("count_up", (("step", "int"),), "int")
     problem = SuiteProblem(
         signature=signature, golds=COUNTER, reference=lambda step: step, chosen=[], draw=lambda rng: [rng.randint(1, 9)]
     )

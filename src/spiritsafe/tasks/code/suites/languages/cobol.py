@@ -19,7 +19,7 @@ from spiritsafe.tasks.code.languages.cobol import (
     parameter_name,
     program_name,
 )
-from spiritsafe.tasks.code.languages.signature import MOST_CHARACTERS, MOST_ITEMS, Signature, ValueType
+from spiritsafe.tasks.code.languages.signature import MOST_CHARACTERS, MOST_ITEMS, CodeSignature, ValueType
 from spiritsafe.tasks.code.suites.compiled import CompiledLanguage, Part, TestsPart, c_file, compiled_kills
 from spiritsafe.tasks.code.suites.suite import Suite
 
@@ -82,7 +82,7 @@ def _cobc() -> str:
     return cobol_compiler() or "cobc"
 
 
-def _c_parts(signature: Signature) -> dict[str, str]:
+def _c_parts(signature: CodeSignature) -> dict[str, str]:
     """What the files in C say of a signature."""
     sizes = [_BYTES[kind] for kind in (*(kind for _, kind in signature.parameters), signature.result)]
     names = [f"value_{place}" for place in range(len(sizes))]
@@ -97,7 +97,7 @@ def _c_parts(signature: Signature) -> dict[str, str]:
     }
 
 
-def _shared(gold: str, signature: Signature) -> Part:
+def _shared(gold: str, signature: CodeSignature) -> Part:
     return Part(
         files={"channel.c": c_file("channel.c") + _BEGIN.format(**_c_parts(signature)), "host.c": c_file("host.c")},
         commands=(
@@ -108,7 +108,7 @@ def _shared(gold: str, signature: Signature) -> Part:
     )
 
 
-def _program(source: str, signature: Signature, place: str) -> Part:
+def _program(source: str, signature: CodeSignature, place: str) -> Part:
     solution, is_free = formatted_cobol(source)
     made = f"{place}.so"
     compiler = (_cobc(), "-b", "-free" if is_free else "-fixed", *_FLAGS)
@@ -137,7 +137,7 @@ def _names(text: str, *, is_free: bool) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _tests(text: str, signature: Signature) -> TestsPart | None:
+def _tests(text: str, signature: CodeSignature) -> TestsPart | None:
     formatted, is_free = formatted_cobol(text)
     names = _names(formatted, is_free=is_free)
     if not names:
@@ -163,7 +163,7 @@ _EXAMPLES: dict[ValueType, tuple[str, str]] = {
 }
 
 
-def _rules(signature: Signature) -> str:
+def _rules(signature: CodeSignature) -> str:
     named = [(parameter_name(name).replace("LK-", "WS-", 1), kind) for name, kind in signature.parameters]
     result = RESULT_NAME.replace("LK-", "WS-", 1)
     storage = "\n".join(COBOL_DECLARATIONS[kind].format(name) for name, kind in (*named, (result, signature.result)))

@@ -16,7 +16,7 @@ from spiritsafe.tasks.code.languages.fortran import (
     fortran_compiler,
     with_fortran_module,
 )
-from spiritsafe.tasks.code.languages.signature import Signature, ValueType
+from spiritsafe.tasks.code.languages.signature import CodeSignature, ValueType
 from spiritsafe.tasks.code.suites.compiled import CompiledLanguage, Part, TestsPart, c_file, compiled_kills
 from spiritsafe.tasks.code.suites.fortran_units import fortran_tests
 from spiritsafe.tasks.code.suites.suite import Suite
@@ -44,18 +44,18 @@ _BUFFERS = """integer(8), target :: number__
 integer(8), allocatable, target :: items__(:)
 character(len=:), allocatable, target :: text__
 """
+_FILLS: dict[ValueType, str] = {
+    "int": "number__ = {0}",
+    "bool": "number__ = merge(1_8, 0_8, {0})",
+    "str": "number__ = len({0})\ntext__ = {0}",
+    "ints": "number__ = size({0})\nitems__ = {0}",
+}
 _SENT_NUMBER = "call send__(c_loc__(number__), 8_8)"
 _SENDS: dict[ValueType, str] = {
-    "int": f"number__ = {{0}}\n{_SENT_NUMBER}",
-    "bool": f"number__ = merge(1_8, 0_8, {{0}})\n{_SENT_NUMBER}",
-    "str": f"""number__ = len({{0}})
-text__ = {{0}}
-{_SENT_NUMBER}
-if (number__ > 0) call send__(c_loc__(text__), number__)""",
-    "ints": f"""number__ = size({{0}})
-items__ = {{0}}
-{_SENT_NUMBER}
-if (number__ > 0) call send__(c_loc__(items__), 8 * number__)""",
+    "int": _SENT_NUMBER,
+    "bool": _SENT_NUMBER,
+    "str": f"{_SENT_NUMBER}\nif (number__ > 0) call send__(c_loc__(text__), number__)",
+    "ints": f"{_SENT_NUMBER}\nif (number__ > 0) call send__(c_loc__(items__), 8 * number__)",
 }
 _RECEIVED_NUMBER = "call receive__(c_loc__(number__), 8_8)"
 _RECEIVES: dict[ValueType, str] = {
@@ -98,10 +98,12 @@ _ANSWER = """subroutine answer_call() bind(c, name="answer_call")
 {declarations}
 {receives}
   given__ = function_tried__({names})
+{fills}
   call begin__()
 {sends}
 end subroutine
 """
+"""What can crash stands before the answer is begun: the other side waits for all of it."""
 _BEGIN = """
 void answer_call(void);
 int suite_serve(void (*answer)(void), const char *microseconds);
@@ -131,7 +133,7 @@ def _lines(parts: list[str], margin: int) -> str:
     return textwrap.indent("\n".join(part.rstrip() for part in parts), " " * margin)
 
 
-def _substitute(signature: Signature) -> str:
+def _substitute(signature: CodeSignature) -> str:
     """The module that tests use."""
     parameters = signature.parameters
     return _SUBSTITUTE.format(
@@ -147,12 +149,12 @@ def _substitute(signature: Signature) -> str:
             4,
         ),
         buffers=_lines([_BUFFERS], 4),
-        sends=_lines([_SENDS[kind].format(name) for name, kind in parameters], 4),
+        sends=_lines([f"{_FILLS[kind].format(name)}\n{_SENDS[kind]}" for name, kind in parameters], 4),
         receives=_lines([_RECEIVES[signature.result].format("answer")], 4),
     )
 
 
-def _answer(signature: Signature, module: str) -> str:
+def _answer(signature: CodeSignature, module: str) -> str:
     """What calls the function for a message of the other side."""
     named = [(f"value_{place}__", kind) for place, (_, kind) in enumerate(signature.parameters)]
     return _ANSWER.format(
@@ -166,7 +168,8 @@ def _answer(signature: Signature, module: str) -> str:
             [FORTRAN_VARIABLES[kind].format(name) for name, kind in (*named, ("given__", signature.result))], 2
         ),
         receives=_lines([_RECEIVES[kind].format(name) for name, kind in named], 2),
-        sends=_lines([_SENDS[signature.result].format("given__")], 2),
+        fills=_lines([_FILLS[signature.result].format("given__")], 2),
+        sends=_lines([_SENDS[signature.result]], 2),
     )
 
 
@@ -174,7 +177,7 @@ def _gfortran() -> str:
     return fortran_compiler() or "gfortran"
 
 
-def _shared(gold: str, signature: Signature) -> Part:
+def _shared(gold: str, signature: CodeSignature) -> Part:
     solution, module = with_fortran_module(gold, signature.name)
     compiler = (_gfortran(), *FORTRAN_FLAGS, "-fPIC")
     return Part(
@@ -194,7 +197,7 @@ def _shared(gold: str, signature: Signature) -> Part:
     )
 
 
-def _program(source: str, signature: Signature, place: str) -> Part:
+def _program(source: str, signature: CodeSignature, place: str) -> Part:
     solution, _ = with_fortran_module(source, signature.name)
     made = f"{place}/code.so"
     return Part(
@@ -209,7 +212,7 @@ def _program(source: str, signature: Signature, place: str) -> Part:
     )
 
 
-def _tests(text: str, signature: Signature) -> TestsPart | None:
+def _tests(text: str, signature: CodeSignature) -> TestsPart | None:
     found = fortran_tests(text)
     if not found.tests and not found.program:
         return None
@@ -239,7 +242,7 @@ def _distinct(tests: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
 _EXAMPLES: dict[ValueType, str] = {"int": "1_8", "bool": ".true.", "str": "'abc'", "ints": "[1_8, 2_8]"}
 
 
-def _rules(signature: Signature) -> str:
+def _rules(signature: CodeSignature) -> str:
     arguments = ", ".join(_EXAMPLES[kind] for _, kind in signature.parameters)
     other = ".neqv." if signature.result == "bool" else "/="
     call, wanted = f"{signature.name}({arguments})", _EXAMPLES[signature.result]

@@ -95,6 +95,21 @@ def test_tests_that_bring_their_own_function_kill_nothing() -> None:
     assert (kills.tests, kills.invalid, kills.killed_by) == (("test_a",), {}, {})
 
 
+def test_a_result_that_was_never_given_is_a_crash_that_nobody_waits_for() -> None:
+    gold = MIXED["fortran"]
+    line = "    answer = [a, merge(1, 0, ok), len(text), xs, last]\n"
+    assert line in gold
+    problem = SuiteProblem(
+        signature=MIX,
+        golds=MIXED,
+        reference=mixed,
+        chosen=MIXED_INPUTS[:2],
+        draw=lambda rng: list(rng.choice(MIXED_INPUTS)),
+    )
+    kills = killed("fortran", problem.tests("fortran"), problem, [gold.replace(line, "")])
+    assert dict(kills.killed_by) == {0: ("test0", "test1")}
+
+
 def test_lists_and_texts_that_are_no_values_come_back_too() -> None:
     """Far longer than a signature allows: nothing is cut, and nothing waits for ever."""
     gold = BEST_SUM.golds["fortran"]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from sandboxes import sandbox_of
 
-from spiritsafe.tasks.code.languages.signature import Signature
+from spiritsafe.tasks.code.languages.signature import CodeSignature
 from spiritsafe.tasks.code.suites.suite import run_suite
 from spiritsafe.tasks.sandbox.layers import layer
 
@@ -13,7 +13,7 @@ def test_tests_in_python_are_run_by_the_duet() -> None:
         sandbox_of(layer()),
         "python",
         tests="from solution import double\ndef test_three():\n    assert double(3) == 6\n",
-        signature=Signature("double", (("x", "int"),), "int"),
+        signature=CodeSignature("double", (("x", "int"),), "int"),
         gold=gold,
         mutants=[gold.replace("2", "3"), gold.replace("2 *", "x *"), gold.replace("2 *", "+2 *")],
     )
