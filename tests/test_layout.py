@@ -103,6 +103,7 @@ PROTOCOLS = {
     "FAMILY",
     "INTERFACE",
     "LANGUAGE",
+    "SUITE",
     "T",
     "V",
     "build",

@@ -76,6 +76,14 @@ def later(): print("later")
 
 
 @every_layer
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_program_that_is_handed_in_can_be_executed(layer: str, read_only: bool) -> None:
+    run = Run(files={"bin/say": b"#!/bin/sh\necho said\n"}, steps=(Step(argv=("bin/say",)),), read_only=read_only)
+    result = sandbox_of(layer).run(run)
+    assert (result.steps[0].text, result.steps[0].errors) == ("said\n", "")
+
+
+@every_layer
 def test_environment_is_empty(layer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_KEY", "hidden")
     with Sandbox(layer=layer, num_boxes=1) if sandbox_of(layer) else sandbox_of(layer) as fresh:

@@ -40,12 +40,13 @@ FREE_FORMAT = ">>SOURCE FORMAT FREE"
 
 
 @cache
-def _compiler() -> str | None:
+def cobol_compiler() -> str | None:
+    """Where it is."""
     return find_tool("cobc")
 
 
 def _why_not() -> str | None:
-    return None if _compiler() else "GnuCOBOL is not installed: apt-get install gnucobol3"
+    return None if cobol_compiler() else "GnuCOBOL is not installed: apt-get install gnucobol3"
 
 
 def program_name(name: str) -> str:
@@ -83,8 +84,8 @@ _CONTINUED, _COMMENTS, _BLANK = "-", "*/", " "
 _LAST_COLUMN = 72
 
 
-def _formatted(source: str) -> tuple[str, bool]:
-    """The source, and whether it is free; lines of the fixed format that are too long for it are made free."""
+def formatted_cobol(source: str) -> tuple[str, bool]:
+    """A source, and whether it is free; lines of the fixed format that are too long for it are made free."""
     lines = source.expandtabs(8).splitlines()
     if re.search(r"^[ \t]*(>>[ \t]*source|\$[ \t]*set[ \t]+sourceformat)", source, re.IGNORECASE | re.MULTILINE):
         return source, True
@@ -197,13 +198,13 @@ def _driver(signature: CodeSignature, program: str, *, is_free: bool, num_lines:
 
 def _trial(source: str, signature: CodeSignature, inputs: Sequence[Sequence[CodeValue]], limits: Limits) -> Trial:
     mark = secrets.token_hex(16)
-    solution, is_free = _formatted(source)
+    solution, is_free = formatted_cobol(source)
     wanted = program_name(signature.name)
     programs = re.findall(r"\bprogram-id\s*\.\s*[\"']?([\w-]+)", solution, re.IGNORECASE)
     program = next((one for one in programs if one.upper() == wanted), wanted)  # calls tell upper from lower case
     lines = list(input_lines(signature, inputs))
     driver = _driver(signature, program, is_free=is_free, num_lines=len(lines), num_inputs=len(inputs))
-    compiler = (_compiler() or "cobc", "-x", "-free", "-debug", "-o", "main", "driver.cob")
+    compiler = (cobol_compiler() or "cobc", "-x", "-free", "-debug", "-o", "main", "driver.cob")
     run = Run(
         files={"solution.cob": f"{solution}\n".encode("utf-8", "replace"), "driver.cob": driver},
         steps=(

@@ -31,7 +31,7 @@ FORTRAN_VARIABLES: dict[ValueType, str] = {
     "str": "character(len=:), allocatable :: {}",
     "ints": "integer(8), allocatable :: {}(:)",
 }
-_FLAGS = (
+FORTRAN_FLAGS = (
     *("-O1", "-w", "-fdefault-integer-8", "-ffree-form", "-ffree-line-length-none"),
     # not of pointers: gfortran 14 takes a list that got an empty section xs(4:2) for one that was never allocated
     *("-fcheck=all", "-fcheck=no-pointer", "-fcheck=no-recursion", "-frecursive", "-fno-backtrace"),
@@ -43,13 +43,13 @@ _PROGRAM = re.compile(
 
 
 @cache
-def _compiler() -> str | None:
+def fortran_compiler() -> str | None:
     """The newest that there is."""
     return next((found for name in ("gfortran-14", "gfortran") if (found := find_tool(name))), None)
 
 
 def _why_not() -> str | None:
-    return None if _compiler() else "gfortran is not installed: apt-get install gfortran"
+    return None if fortran_compiler() else "gfortran is not installed: apt-get install gfortran"
 
 
 def _skeleton(signature: CodeSignature) -> str:
@@ -68,7 +68,7 @@ end module solution
 """
 
 
-def _with_module(source: str, name: str) -> tuple[str, str]:
+def with_fortran_module(source: str, name: str) -> tuple[str, str]:
     """The source, with a module if it has none and without a program of its own; and the module's name."""
     source = _PROGRAM.sub("", source)
     function = re.search(rf"^[^!'\"\n]*\bfunction[ \t]+{name}\b", source, re.IGNORECASE | re.MULTILINE)
@@ -163,8 +163,8 @@ def _driver(signature: CodeSignature, module: str) -> str:
 
 def _trial(source: str, signature: CodeSignature, inputs: Sequence[Sequence[CodeValue]], limits: Limits) -> Trial:
     mark = secrets.token_hex(16)
-    solution, module = _with_module(source, signature.name)
-    compiler = (_compiler() or "gfortran", *_FLAGS)
+    solution, module = with_fortran_module(source, signature.name)
+    compiler = (fortran_compiler() or "gfortran", *FORTRAN_FLAGS)
     run = Run(
         files={
             "solution.f90": solution.encode("utf-8", "replace"),

@@ -189,6 +189,7 @@ def _write_files(files: dict[str, Any]) -> None:
         is_text = isinstance(content, str)
         with open(name, "wb") as file:
             file.write(content.encode("utf-8", "surrogatepass") if is_text else base64.b64decode(content["base64"]))
+            os.fchmod(file.fileno(), 0o755)  # a program that an earlier run compiled can be one of them
 
 
 def _wait_for(pid: int, *, is_alone: bool) -> tuple[int, int]:

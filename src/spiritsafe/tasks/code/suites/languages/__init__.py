@@ -1,0 +1,1 @@
+"""Languages of tests: a file each."""

@@ -1,0 +1,128 @@
+"""One program's turn with tests: the program in one sandbox, the tests in another, and a channel between.
+
+In: both, compiled. Out: how each test went. Nothing is believed of what tests say but how their processes ended.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+from spiritsafe.tasks.code.duet.duet import TestRun, Turn
+from spiritsafe.tasks.sandbox.job import Limits, Run, Step, StepResult, Stop
+from spiritsafe.tasks.sandbox.sandbox import Sandbox
+
+_WALL_S = 20.0
+"""Of one turn; what computes is ended sooner, so only what sleeps is."""
+_LOST = 96
+"""See ``inside/channel.c``."""
+_FIRST_CODE, _NUM_CODES = 100, 100
+"""Of a test that has returned: one of these, so that none ends its process as if it had."""
+_TIME_SIGNALS = (signal.SIGPROF, signal.SIGXCPU)
+_MOST_WHY = 300
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnTests:
+    """Tests that are compiled.
+
+    Attributes:
+        binary: They, started as ``inside/tests.c`` says.
+        names: Of all.
+        is_program: They are a whole program, which is the only test.
+        host: What calls programs.
+    """
+
+    binary: bytes
+    names: tuple[str, ...]
+    is_program: bool
+    host: bytes
+
+
+def run_turn(
+    sandbox: Sandbox, tests: TurnTests, numbers: Sequence[int], place: int, code: bytes, cpu_s: float
+) -> tuple[Turn, Stop | None]:
+    """One program's turn, in two runs that nothing is left of; and why these were ended from outside.
+
+    Args:
+        sandbox: Where.
+        tests: Those that there are.
+        numbers: Of those to run.
+        place: Of the program among all.
+        code: The program, a shared object.
+        cpu_s: Seconds that each test, and the function in each test, may compute.
+
+    Raises:
+        SandboxFailure: The sandbox failed.
+    """
+    mark = secrets.token_hex(16)
+    returned = _FIRST_CODE + secrets.randbelow(_NUM_CODES)
+    microseconds = str(int(cpu_s * 1e6))
+    limits = Limits(cpu_s=cpu_s, wall_s=_WALL_S)
+    told = " ".join([mark, str(returned), *map(str, numbers)])
+    of_tests = Run(
+        files={"tests": tests.binary},
+        steps=(Step(argv=("./tests", microseconds), stdin=told, has_channel=True),),
+        read_only=True,
+        limits=limits,
+    )
+    of_code = Run(
+        files={"host": tests.host, "code.so": code},
+        steps=(Step(argv=("./host", microseconds), has_channel=True),),
+        read_only=True,
+        limits=limits,
+    )
+    one, other = sandbox.run_pair(of_tests, of_code)
+    step = one.steps[0]
+    names = [tests.names[number] for number in numbers]
+    if tests.is_program:
+        runs = [_run_of_program(names[0], step)] if step.code is not None else []
+    else:
+        runs = [_test_run(name, *end, returned) for name, end in zip(names, _ends(step.out, mark), strict=False)]
+    used_s = sum(step.cpu_s for result in (one, other) for step in result.steps)
+    went = Turn(program=place, tests=tuple(runs), has_ended=len(runs) == len(names), cpu_s=used_s)
+    return went, one.stop or other.stop
+
+
+def _ends(out: bytes, mark: str) -> list[tuple[int, str]]:
+    """Of each test its exit code, negative for a signal, and what it printed; as far as that makes sense."""
+    printed, *rest = out.decode("utf-8", "replace").split(f"\n{mark} ")
+    ends = []
+    for part in rest:
+        said = re.match(r"(\d{1,5})\n", part)
+        if said is None:
+            break
+        status = int(said[1])
+        ends.append((-(status & 127) if status & 127 else status >> 8, printed))
+        printed = part[said.end() :]
+    return ends
+
+
+def _test_run(name: str, code: int, printed: str, returned: int) -> TestRun:
+    if code == returned:
+        return TestRun(name, "passed")
+    if code == _LOST:
+        return TestRun(name, "unknown", "the function was lost in an earlier test")
+    why = shortened(printed)
+    if code == 0:
+        return TestRun(name, "exited", why or "it ended its process")
+    if -code in _TIME_SIGNALS:
+        return TestRun(name, "failed", "it took too long")
+    return TestRun(name, "failed", why or f"it ended with {code}")
+
+
+def _run_of_program(name: str, step: StepResult) -> TestRun:
+    """Of a whole program: it passes where it ends well and complains of nothing."""
+    if step.code == 0 and not step.err.strip():
+        return TestRun(name, "passed")
+    return TestRun(name, "failed", shortened(step.errors) or f"it ended with {step.code}")
+
+
+def shortened(text: str) -> str:
+    """What somebody said, in one line."""
+    return " ".join(text.split())[:_MOST_WHY]
