@@ -21,6 +21,8 @@ from spiritsafe.tasks.code.templates.catalogue import templates
 from spiritsafe.tasks.code.templates.template import Settings, Template
 from spiritsafe.tasks.families.code import solve, tests
 from spiritsafe.tasks.families.code.exercises import exam_of, facts_of
+from spiritsafe.tasks.families.code.gold_tests import gold_tests
+from spiritsafe.tasks.families.code.labelled import fenced
 from spiritsafe.tasks.family import Family
 from spiritsafe.tasks.spec import Knobs, Range, TaskSpec, canonical_name, nearest, resolve_knobs
 from spiritsafe.tasks.task import Draft, LabelledAnswers, Task, Verifier
@@ -70,12 +72,6 @@ class TestsKnobs(CodeKnobs):
     share: float = Field(default=0.5, gt=0, le=1)
     valid: float = Field(default=0.8, gt=0, le=1)
     goal: float = Field(default=0.9, gt=0, le=1)
-
-
-_HOW = (
-    "Write plain functions whose names begin with test_ and that use assert; import what they call from the module "
-    "solution."
-)
 
 
 def _chosen(knobs: CodeKnobs) -> list[Template]:
@@ -194,8 +190,8 @@ class TestsTask(CodeTask):
         self, template: Template, settings: Settings, facts: dict[str, Any], statement: str
     ) -> tuple[str, dict[str, Any], str | None]:
         exam = exam_of(facts)
-        solution = f"```python\n{tests.tests_in_python(exam)}```"
-        return tests.question(exam, _HOW), {}, solution
+        solution = fenced(gold_tests(exam), exam.language.fences[0])
+        return tests.question(exam), {}, solution
 
     def gold(self, problem: Problem) -> str:
         """Tests that hold."""

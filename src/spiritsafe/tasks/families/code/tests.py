@@ -14,10 +14,12 @@ from typing import final
 
 from spiritsafe.core.records import Problem, Status, Verdict
 from spiritsafe.tasks.code.answer import code_in
-from spiritsafe.tasks.code.duet.kills import Kills, kills_of
+from spiritsafe.tasks.code.duet.kills import Kills
 from spiritsafe.tasks.code.hacks import test_hacks
 from spiritsafe.tasks.code.lively import lively_mutants
+from spiritsafe.tasks.code.suites.suite import run_suite, why_tests
 from spiritsafe.tasks.families.code.exercises import Exam, exam_of
+from spiritsafe.tasks.families.code.gold_tests import gold_tests
 from spiritsafe.tasks.families.code.labelled import fenced, right_answers, wrong_answers
 from spiritsafe.tasks.families.code.machine import SandboxedVerifier
 from spiritsafe.tasks.sandbox.sandbox import shared_sandbox
@@ -60,7 +62,14 @@ class TestsVerifier(SandboxedVerifier):
             return self.verdict("unparsed", reason=f"no {exam.language.title} code in the answer")
         sandbox = shared_sandbox()
         chosen = lively_mutants(sandbox, exam.language.name, exam.gold, exam.signature, exam.inputs, self._num_mutants)
-        kills = kills_of(sandbox, tests=tests, gold=exam.gold, mutants=[one.source for one in chosen.mutants])
+        kills = run_suite(
+            sandbox,
+            exam.language.name,
+            tests=tests,
+            signature=exam.signature,
+            gold=exam.gold,
+            mutants=[one.source for one in chosen.mutants],
+        )
         if kills.broken:
             return self.verdict("wrong", answer=tests, reason=kills.broken, sandbox=kills.layer)
         score, reason = self._scored(kills, len(chosen.mutants))
@@ -117,7 +126,9 @@ def labelled(exam: Exam, key: str) -> list[LabelledAnswers]:
         key: Names the problem.
     """
     word = exam.language.fences[0]
-    tests = tests_in_python(exam)
+    tests = gold_tests(exam)
+    if exam.language.name != "python":
+        return right_answers(tests, tests, exam.language)
     name = exam.signature.name
     asserts = [line.strip() for line in tests.splitlines() if line.lstrip().startswith("assert")]
     case = [f"    def test_{n}(self):\n        {line}" for n, line in enumerate(asserts)]
@@ -126,28 +137,11 @@ def labelled(exam: Exam, key: str) -> list[LabelledAnswers]:
     return [*right_answers(tests, other, exam.language), plain, *wrong_answers(test_hacks(name), key, word)]
 
 
-def question(exam: Exam, how: str) -> str:
-    """What a model is asked.
-
-    Args:
-        exam: The exercise.
-        how: How tests are written in its language.
-    """
+def question(exam: Exam) -> str:
+    """What a model is asked."""
     language = exam.language
     return (
-        f"Write unit tests for this {language.title} code.\n\n```{language.fences[0]}\n{exam.gold.rstrip()}\n```\n\n"
-        f"{how} Every test must pass on this code; together they should fail as soon as any part of it is changed. "
-        "Answer with the whole tests in one block of code."
+        f"Write unit tests for this {language.title} code.\n\n{fenced(exam.gold, language.fences[0])}\n\n"
+        f"{why_tests(language.name, exam.signature)}\n\nEvery test must pass on this code; together they should fail as "
+        "soon as any part of it is changed. Answer with all tests in one block of code."
     )
-
-
-_MOST_TESTS = 24
-
-
-def tests_in_python(exam: Exam) -> str:
-    """Tests that hold: a function for each of the first inputs."""
-    lines = [f"from solution import {exam.signature.name}", ""]
-    for number, (inputs, result) in enumerate(list(zip(exam.inputs, exam.results, strict=True))[:_MOST_TESTS]):
-        arguments = ", ".join(map(repr, inputs))
-        lines += ["", f"def test_{number}():", f"    assert {exam.signature.name}({arguments}) == {result!r}", ""]
-    return "\n".join(lines)
