@@ -7,13 +7,15 @@ equivalent: they are counted and left out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import final
 
 from spiritsafe.core.canonical import canonical_json, digest
 from spiritsafe.core.files.reading import parse_json
+from spiritsafe.core.process.limits import usable_cores
 from spiritsafe.tasks.code.duet.behaviour import Call, behaviours, first_difference
 from spiritsafe.tasks.code.duet.inside.values import encode
 from spiritsafe.tasks.code.languages.language import language_named, trial_outcomes
@@ -24,11 +26,11 @@ from spiritsafe.tasks.code.mutants.registry import mutants_of
 from spiritsafe.tasks.sandbox.job import Limits
 from spiritsafe.tasks.sandbox.sandbox import Sandbox
 
-_SPARE = 2
-"""So many times the mutants that are wanted are looked at: some are equivalent."""
+_MOST_TRIED = 40
+"""Inputs of a program that is compiled: each is a process there."""
 _KEPT = 256
 """Programs whose mutants are kept in memory: all answers to one problem need the same."""
-_LIMITS = Limits(cpu_s=2.0, wall_s=60.0)
+_LIMITS = Limits(cpu_s=1.0, wall_s=60.0)
 
 
 @final
@@ -70,46 +72,51 @@ def _lively(
     sandbox: Sandbox, language: str, gold: str, signature: CodeSignature, inputs: str, count: int
 ) -> LivelyMutants:
     seed = int(digest([language, gold]).partition(":")[2][:8], 16)
-    candidates = sample(mutants_of(gold, language), _SPARE * count, seed)
     given: list[list[CodeValue]] = parse_json(inputs, "inputs")
-    sources = [one.source for one in candidates]
-    found = _by_replay if language == "python" else _by_trials
-    differs = found(sandbox, language, gold, sources, signature, given)
-    lively = [one for one, is_other in zip(candidates, differs, strict=True) if is_other]
-    equivalent = sum(is_other is False for is_other in differs)
-    return LivelyMutants(tuple(sample(lively, count, seed)), equivalent, len(differs) - len(lively) - equivalent)
+    if language == "python":
+        told = _by_replay(sandbox, gold, signature, given)
+    else:
+        told = _by_trials(sandbox, language, gold, signature, given[:_MOST_TRIED])
+    left, lively, equivalent, broken = mutants_of(gold, language), list[Mutant](), 0, 0
+    while left and len(lively) < count:
+        tried = sample(left, count - len(lively), seed)
+        left = [one for one in left if one not in tried]
+        found = told([one.source for one in tried])
+        lively += [one for one, is_other in zip(tried, found, strict=True) if is_other]
+        equivalent += sum(is_other is False for is_other in found)
+        broken += sum(is_other is None for is_other in found)
+    return LivelyMutants(tuple(sorted(lively, key=lambda one: one.edit.start)), equivalent, broken)
 
 
-def _by_replay(
-    sandbox: Sandbox,
-    language: str,
-    gold: str,
-    sources: Sequence[str],
-    signature: CodeSignature,
-    inputs: Sequence[Sequence[CodeValue]],
-) -> list[bool | None]:
+Told = Callable[[Sequence[str]], list[bool | None]]
+"""Whether each program gives another result than the right one; None: it does not compile."""
+
+
+def _by_replay(sandbox: Sandbox, gold: str, signature: CodeSignature, inputs: Sequence[Sequence[CodeValue]]) -> Told:
     calls: list[Call] = [(signature.name, [encode(value) for value in one]) for one in inputs]
-    first, *others = behaviours(sandbox, [gold, *sources], calls)
-    return [first_difference(first, other) is not None for other in others]
+
+    def told(sources: Sequence[str]) -> list[bool | None]:
+        first, *others = behaviours(sandbox, [gold, *sources], calls)
+        return [first_difference(first, other) is not None for other in others]
+
+    return told
 
 
 def _by_trials(
-    sandbox: Sandbox,
-    language: str,
-    gold: str,
-    sources: Sequence[str],
-    signature: CodeSignature,
-    inputs: Sequence[Sequence[CodeValue]],
-) -> list[bool | None]:
-    """Whether each differs; None: it does not compile."""
-
+    sandbox: Sandbox, language: str, gold: str, signature: CodeSignature, inputs: Sequence[Sequence[CodeValue]]
+) -> Told:
     def results(source: str) -> list[TrialOutcome]:
         return trial_outcomes(sandbox, language_named(language), source, signature, inputs, _LIMITS)
 
     right = results(gold)
-    differs: list[bool | None] = []
-    for source in sources:
+
+    def is_other(source: str) -> bool | None:
         found = results(source)
         is_broken = isinstance(found[0], Failure) and found[0].kind == "compile"
-        differs.append(None if is_broken else any(one != other for one, other in zip(right, found, strict=True)))
-    return differs
+        return None if is_broken else any(one != other for one, other in zip(right, found, strict=True))
+
+    def told(sources: Sequence[str]) -> list[bool | None]:
+        with ThreadPoolExecutor(usable_cores()) as threads:
+            return list(threads.map(is_other, sources))
+
+    return told

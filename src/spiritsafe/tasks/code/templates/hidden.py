@@ -18,8 +18,8 @@ from spiritsafe.tasks.code.templates.inputs import Arguments
 from spiritsafe.tasks.code.templates.template import Exercise, signature_of
 
 NUM_HIDDEN = 32
-_NUM_MANY = 240
-_MOST_MUTANTS = 500
+_NUM_MANY = 96
+_MOST_MUTANTS = 100
 _WANTED = 2  # inputs that notice a mutant
 _TRIED = 8  # of the inputs that notice a mutant: to choose among
 _SLACK = 200  # rounds of loops that a faulty program may make beyond ten times those of the gold solution

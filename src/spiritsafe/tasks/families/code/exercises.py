@@ -17,6 +17,7 @@ from spiritsafe.tasks.code.answer import code_in
 from spiritsafe.tasks.code.languages.cobol import program_name
 from spiritsafe.tasks.code.languages.language import Language, language_named
 from spiritsafe.tasks.code.languages.signature import CodeSignature, CodeValue
+from spiritsafe.tasks.code.templates.hidden import hidden_inputs
 from spiritsafe.tasks.code.templates.template import Settings, Template
 from spiritsafe.tasks.code.translate.translate import translate
 
@@ -54,7 +55,7 @@ class Exam:
         return code_in(text, self.language, re.compile(heading, re.MULTILINE | re.IGNORECASE))
 
 
-def facts_of(template: Template, settings: Settings, language: str, *, num_inputs: int) -> dict[str, Any]:
+def facts_of(template: Template, settings: Settings, language: str, *, num_inputs: int, chosen: bool) -> dict[str, Any]:
     """The facts of a problem.
 
     Args:
@@ -62,11 +63,12 @@ def facts_of(template: Template, settings: Settings, language: str, *, num_input
         settings: Its settings, in canonical form.
         language: The name of a language.
         num_inputs: How many arguments to test with, at most.
+        chosen: Choose those that notice most faults; it takes a tenth of a second.
     """
     exercise = template.exercise(settings)
     signature = exercise.signature
-    rng = Random(derive_seed(0, "code", template.canonical_text(settings)))
-    inputs = exercise.inputs(rng, num_inputs)
+    seed = derive_seed(0, "code", template.canonical_text(settings))
+    inputs = hidden_inputs(exercise, seed, num_inputs) if chosen else exercise.inputs(Random(seed), num_inputs)
     return {
         "language": language,
         "name": signature.name,

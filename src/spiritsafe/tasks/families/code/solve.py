@@ -6,10 +6,12 @@ What it shall give never enters the sandbox.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import final
 
 from spiritsafe.core.records import Problem, Status, Verdict
 from spiritsafe.tasks.code.hacks import solution_hacks
+from spiritsafe.tasks.code.languages.signature import CodeValue
 from spiritsafe.tasks.code.languages.trial import Failure
 from spiritsafe.tasks.code.lively import lively_mutants
 from spiritsafe.tasks.code.rewrites import rewritten
@@ -96,17 +98,16 @@ def labelled(exam: Exam, key: str) -> list[LabelledAnswers]:
     return [*right_answers(exam.gold, rewritten(exam.gold, language.name), language), *wrong]
 
 
-def question(exam: Exam, statement: str, examples: int) -> str:
+def question(exam: Exam, statement: str, examples: Sequence[tuple[Sequence[CodeValue], CodeValue]]) -> str:
     """What a model is asked.
 
     Args:
-        exam: The exercise; the examples are taken from its last inputs.
+        exam: The exercise.
         statement: What the function computes.
-        examples: How many to show.
+        examples: Arguments and results to show.
     """
     language = exam.language
-    pairs = list(zip(exam.inputs, exam.results, strict=True))[-examples:] if examples else []
-    lines = f"\n\nExamples:\n{example_lines(exam.signature, pairs)}" if pairs else ""
+    lines = f"\n\nExamples:\n{example_lines(exam.signature, examples)}" if examples else ""
     return (
         f"Write a function in {language.title}.\n\n{statement}\n\n"
         f"```{language.fences[0]}\n{language.skeleton(exam.signature).rstrip()}\n```{lines}\n\n"

@@ -36,12 +36,14 @@ class CodeKnobs(Knobs):
         level: How hard, from 1 to 5.
         templates: Names of templates, commas between; all of the level when left out.
         inputs: How many inputs a function is tested with, at most.
+        chosen: Choose inputs that notice most faults, which takes a tenth of a second for each problem.
     """
 
     language: str = "python"
     level: Range = (1, 5)
     templates: str = ""
     inputs: int = Field(default=24, ge=4, le=200)
+    chosen: bool = True
 
 
 class SolveKnobs(CodeKnobs):
@@ -68,6 +70,7 @@ class TestsKnobs(CodeKnobs):
     """
 
     inputs: int = Field(default=100, ge=20, le=400)
+    chosen: bool = False
     mutants: int = Field(default=24, ge=4, le=200)
     share: float = Field(default=0.5, gt=0, le=1)
     valid: float = Field(default=0.8, gt=0, le=1)
@@ -124,7 +127,8 @@ class CodeTask(Task):
                 )
 
     def _problem(self, template: Template, settings: Settings, wording: int) -> Problem:
-        facts = facts_of(template, settings, self._code_knobs.language, num_inputs=self._code_knobs.inputs)
+        knobs = self._code_knobs
+        facts = facts_of(template, settings, knobs.language, num_inputs=knobs.inputs, chosen=knobs.chosen)
         statement = template.exercise(settings).statement(wording)
         content, more, solution = self._asked(template, settings, facts, statement)
         return Problem(
@@ -158,7 +162,10 @@ class SolveTask(CodeTask):
         self, template: Template, settings: Settings, facts: dict[str, Any], statement: str
     ) -> tuple[str, dict[str, Any], str | None]:
         exam = exam_of(facts)
-        question = solve.question(exam, statement, self._knobs.examples)
+        exercise = template.exercise(settings)
+        seed = derive_seed(0, "code examples", template.canonical_text(settings))
+        shown = [(one, exercise.answer(one)) for one in exercise.examples(Random(seed), self._knobs.examples)]
+        question = solve.question(exam, statement, shown)
         return question, {}, f"```{exam.language.fences[0]}\n{exam.gold.rstrip()}\n```"
 
     def gold(self, problem: Problem) -> str:

@@ -142,6 +142,6 @@ def question(exam: Exam) -> str:
     language = exam.language
     return (
         f"Write unit tests for this {language.title} code.\n\n{fenced(exam.gold, language.fences[0])}\n\n"
-        f"{why_tests(language.name, exam.signature)}\n\nEvery test must pass on this code; together they should fail as "
-        "soon as any part of it is changed. Answer with all tests in one block of code."
+        f"{why_tests(language.name, exam.signature)}\n\nEvery test must pass on this code; together they should fail "
+        "as soon as any part of it is changed. Answer with all tests in one block of code."
     )
