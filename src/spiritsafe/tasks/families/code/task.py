@@ -164,7 +164,7 @@ class SolveTask(CodeTask):
         exam = exam_of(facts)
         exercise = template.exercise(settings)
         seed = derive_seed(0, "code examples", template.canonical_text(settings))
-        shown = [(one, exercise.answer(one)) for one in exercise.examples(Random(seed), self._knobs.examples)]
+        shown = exercise.examples(Random(seed), self._knobs.examples)
         question = solve.question(exam, statement, shown)
         return question, {}, f"```{exam.language.fences[0]}\n{exam.gold.rstrip()}\n```"
 

@@ -1,7 +1,7 @@
 """What is known of reasoning-gym's families: one line each, which are refused and why, what must be guarded.
 
-Data only. The refusals come from :mod:`spiritsafe.tasks.grading.audit`; a family that is not listed here (a newer release of
-the library) can be used, but nobody has audited it.
+Data only. The refusals come from :mod:`spiritsafe.tasks.grading.audit`; a family that is not listed here (a newer
+release of the library) can be used, but nobody has audited it.
 """
 
 from __future__ import annotations
