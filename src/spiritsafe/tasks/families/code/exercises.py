@@ -14,6 +14,7 @@ from typing import Any, final
 
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.tasks.code.answer import code_in
+from spiritsafe.tasks.code.languages.cobol import program_name
 from spiritsafe.tasks.code.languages.language import Language, language_named
 from spiritsafe.tasks.code.languages.signature import CodeSignature, CodeValue
 from spiritsafe.tasks.code.templates.template import Settings, Template
@@ -48,7 +49,7 @@ class Exam:
     def code_in(self, text: str) -> str | None:
         """The solution in an answer; None: there is none."""
         name = self.signature.name
-        name = name.replace("_", "-") if self.language.name == "cobol" else name
+        name = program_name(name) if self.language.name == "cobol" else name
         heading = _HEADINGS[self.language.name].format(re.escape(name))
         return code_in(text, self.language, re.compile(heading, re.MULTILINE | re.IGNORECASE))
 
