@@ -41,7 +41,7 @@ _KEPT = 32
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class BuildPart:
     """Something to compile.
 
     Attributes:
@@ -69,7 +69,7 @@ class TestsPart:
     __test__ = False  # pytest would take it for tests
 
     names: tuple[str, ...]
-    part: Part
+    part: BuildPart
     is_program: bool = False
 
 
@@ -87,8 +87,8 @@ class CompiledLanguage:
     """
 
     title: str
-    shared: Callable[[str, CodeSignature], Part]
-    program: Callable[[str, CodeSignature, str], Part]
+    shared: Callable[[str, CodeSignature], BuildPart]
+    program: Callable[[str, CodeSignature, str], BuildPart]
     tests: Callable[[str, CodeSignature], TestsPart | None]
 
 
@@ -157,7 +157,7 @@ def _kills(sandbox: Sandbox, tests: TurnTests, objects: Sequence[bytes | None], 
     return judged_kills(tests.names, first, later, num_mutants=num_mutants, layer=layer)
 
 
-def _compiling(parts: Sequence[Part]) -> Run:
+def _compiling(parts: Sequence[BuildPart]) -> Run:
     commands = [command for part in parts for command in part.commands]
     return Run(
         files={name: text for part in parts for name, text in part.files.items()},

@@ -137,5 +137,5 @@ def test_truth_is_one_or_zero() -> None:
 
 def test_a_missing_compiler_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     language = language_named("cobol")
-    monkeypatch.setattr(cobol, "_compiler", lambda: None)
+    monkeypatch.setattr(cobol, "cobol_compiler", lambda: None)
     assert str(language.why_not()).startswith("GnuCOBOL is not installed: apt-get install")

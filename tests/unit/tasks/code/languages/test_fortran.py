@@ -109,5 +109,5 @@ def test_a_result_that_was_never_made_is_a_crash_and_no_value() -> None:
 
 def test_a_missing_compiler_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     language = language_named("fortran")
-    monkeypatch.setattr(fortran, "_compiler", lambda: None)
+    monkeypatch.setattr(fortran, "fortran_compiler", lambda: None)
     assert str(language.why_not()).startswith("gfortran is not installed: apt-get install")

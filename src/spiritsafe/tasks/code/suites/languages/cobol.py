@@ -20,7 +20,7 @@ from spiritsafe.tasks.code.languages.cobol import (
     program_name,
 )
 from spiritsafe.tasks.code.languages.signature import MOST_CHARACTERS, MOST_ITEMS, CodeSignature, ValueType
-from spiritsafe.tasks.code.suites.compiled import CompiledLanguage, Part, TestsPart, c_file, compiled_kills
+from spiritsafe.tasks.code.suites.compiled import BuildPart, CompiledLanguage, TestsPart, c_file, compiled_kills
 from spiritsafe.tasks.code.suites.suite import Suite
 
 _BYTES: dict[ValueType, int] = {"int": 8, "bool": 1, "str": 4 + MOST_CHARACTERS, "ints": 4 + 8 * MOST_ITEMS}
@@ -97,8 +97,8 @@ def _c_parts(signature: CodeSignature) -> dict[str, str]:
     }
 
 
-def _shared(gold: str, signature: CodeSignature) -> Part:
-    return Part(
+def _shared(gold: str, signature: CodeSignature) -> BuildPart:
+    return BuildPart(
         files={"channel.c": c_file("channel.c") + _BEGIN.format(**_c_parts(signature)), "host.c": c_file("host.c")},
         commands=(
             ("gcc", "-O1", "-fPIC", "-c", "channel.c"),
@@ -108,11 +108,11 @@ def _shared(gold: str, signature: CodeSignature) -> Part:
     )
 
 
-def _program(source: str, signature: CodeSignature, place: str) -> Part:
+def _program(source: str, signature: CodeSignature, place: str) -> BuildPart:
     solution, is_free = formatted_cobol(source)
     made = f"{place}.so"
     compiler = (_cobc(), "-b", "-free" if is_free else "-fixed", *_FLAGS)
-    return Part(
+    return BuildPart(
         files={f"{place}.cob": f"{solution}\n".encode("utf-8", "replace")},
         commands=((*compiler, "-o", made, f"{place}.cob", "channel.o"),),
         made=made,
@@ -152,7 +152,7 @@ def _tests(text: str, signature: CodeSignature) -> TestsPart | None:
         (_cobc(), "-c", "-free" if is_free else "-fixed", *_FLAGS, "-o", "tests.o", "tests.cob"),
         (_cobc(), "-x", "-o", "tests", "main.c", "channel.c", "tests.o"),
     )
-    return TestsPart(names=tuple(names), part=Part(files=files, commands=commands, made="tests"))
+    return TestsPart(names=tuple(names), part=BuildPart(files=files, commands=commands, made="tests"))
 
 
 _EXAMPLES: dict[ValueType, tuple[str, str]] = {

@@ -17,7 +17,7 @@ from spiritsafe.tasks.code.languages.fortran import (
     with_fortran_module,
 )
 from spiritsafe.tasks.code.languages.signature import CodeSignature, ValueType
-from spiritsafe.tasks.code.suites.compiled import CompiledLanguage, Part, TestsPart, c_file, compiled_kills
+from spiritsafe.tasks.code.suites.compiled import BuildPart, CompiledLanguage, TestsPart, c_file, compiled_kills
 from spiritsafe.tasks.code.suites.fortran_units import fortran_tests
 from spiritsafe.tasks.code.suites.suite import Suite
 
@@ -177,10 +177,10 @@ def _gfortran() -> str:
     return fortran_compiler() or "gfortran"
 
 
-def _shared(gold: str, signature: CodeSignature) -> Part:
+def _shared(gold: str, signature: CodeSignature) -> BuildPart:
     solution, module = with_fortran_module(gold, signature.name)
     compiler = (_gfortran(), *FORTRAN_FLAGS, "-fPIC")
-    return Part(
+    return BuildPart(
         files={
             "solution.f90": solution.encode("utf-8", "replace"),
             "answer.f90": _answer(signature, module),
@@ -197,10 +197,10 @@ def _shared(gold: str, signature: CodeSignature) -> Part:
     )
 
 
-def _program(source: str, signature: CodeSignature, place: str) -> Part:
+def _program(source: str, signature: CodeSignature, place: str) -> BuildPart:
     solution, _ = with_fortran_module(source, signature.name)
     made = f"{place}/code.so"
-    return Part(
+    return BuildPart(
         files={f"{place}/solution.f90": solution.encode("utf-8", "replace")},
         commands=(
             (
@@ -227,7 +227,7 @@ def _tests(text: str, signature: CodeSignature) -> TestsPart | None:
         **({"main.c": c_file("tests.c") + main} if symbols else {}),
     }
     compiler = (_gfortran(), *FORTRAN_FLAGS, "-ffpe-summary=none")
-    part = Part(files=files, commands=((*compiler, "-o", "tests", *files),), made="tests")
+    part = BuildPart(files=files, commands=((*compiler, "-o", "tests", *files),), made="tests")
     if not symbols:
         return TestsPart(names=(found.program,), part=part, is_program=True)
     return TestsPart(names=_distinct(found.tests), part=part)
