@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from code_parts import MIX, MIXED, MIXED_INPUTS, mixed, tried
 
+from spiritsafe.tasks.code.languages import cobol
 from spiritsafe.tasks.code.languages.cobol import program_name
 from spiritsafe.tasks.code.languages.language import language_named
 from spiritsafe.tasks.code.languages.signature import VALUE_TYPES, CodeSignature
@@ -132,3 +133,9 @@ def test_truth_is_one_or_zero() -> None:
     signature = CodeSignature("f", (("a", "int"),), "bool")
     source = language_named("cobol").skeleton(signature).replace("    *> ...", "    MOVE LK-A TO LK-RESULT")
     assert kinds(tried("cobol", source, signature, [[0], [1], [2]])) == [False, True, "nonsense"]
+
+
+def test_a_missing_compiler_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    language = language_named("cobol")
+    monkeypatch.setattr(cobol, "_compiler", lambda: None)
+    assert str(language.why_not()).startswith("GnuCOBOL is not installed: apt-get install")

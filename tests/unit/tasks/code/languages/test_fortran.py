@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import pytest
 from code_parts import MIX, MIXED, MIXED_INPUTS, mixed, tried
 
+from spiritsafe.tasks.code.languages import fortran
 from spiritsafe.tasks.code.languages.language import language_named
 from spiritsafe.tasks.code.languages.signature import VALUE_TYPES, CodeSignature
 from spiritsafe.tasks.code.languages.trial import Failure
@@ -103,3 +105,9 @@ def test_a_result_that_was_never_made_is_a_crash_and_no_value() -> None:
     source = bare("continue").replace("integer(8) :: answer", "integer(8), allocatable :: answer(:)")
     (found,) = tried("fortran", source, signature, [[1]])
     assert found == [] or kinds([found]) == ["crash"]
+
+
+def test_a_missing_compiler_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    language = language_named("fortran")
+    monkeypatch.setattr(fortran, "_compiler", lambda: None)
+    assert str(language.why_not()).startswith("gfortran is not installed: apt-get install")
