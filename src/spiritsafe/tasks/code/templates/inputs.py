@@ -11,9 +11,9 @@ from itertools import zip_longest
 from random import Random
 from typing import final
 
-from spiritsafe.tasks.code.languages.signature import Value
+from spiritsafe.tasks.code.languages.signature import CodeValue
 
-Arguments = tuple[Value, ...]
+Arguments = tuple[CodeValue, ...]
 _PATIENCE = 200
 
 
@@ -27,8 +27,8 @@ class Supply:
         draw: A random one.
     """
 
-    edges: tuple[Value, ...]
-    draw: Callable[[Random], Value]
+    edges: tuple[CodeValue, ...]
+    draw: Callable[[Random], CodeValue]
 
 
 def whole(low: int, high: int, *near: int) -> Supply:

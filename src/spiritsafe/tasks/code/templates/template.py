@@ -16,7 +16,7 @@ from random import Random
 from typing import Any, final
 
 from spiritsafe.core.errors import TaskError
-from spiritsafe.tasks.code.languages.signature import Signature, Value, ValueType
+from spiritsafe.tasks.code.languages.signature import CodeSignature, CodeValue, ValueType
 from spiritsafe.tasks.code.templates.inputs import Arguments, Supply, mixed
 
 Setting = int | str | bool
@@ -47,7 +47,7 @@ class Exercise:
     fit: Callable[..., Arguments] | None = None
 
     @property
-    def signature(self) -> Signature:
+    def signature(self) -> CodeSignature:
         """Of the function that is asked for."""
         return signature_of(self.gold)
 
@@ -59,10 +59,10 @@ class Exercise:
         """Different arguments, edge cases first; fewer than ``count`` where there are not so many."""
         return mixed(self.supplies, rng, count, self.fit)
 
-    def answer(self, arguments: Arguments) -> Value:
+    def answer(self, arguments: Arguments) -> CodeValue:
         """What the gold solution returns."""
         copies = [list(value) if isinstance(value, list) else value for value in arguments]
-        result: Value = loaded(self.gold)(*copies)
+        result: CodeValue = loaded(self.gold)(*copies)
         return result
 
 
@@ -131,11 +131,11 @@ def template(
     return make
 
 
-def signature_of(gold: str) -> Signature:
+def signature_of(gold: str) -> CodeSignature:
     """Of a solution's last function."""
     function = [node for node in ast.parse(gold).body if isinstance(node, ast.FunctionDef)][-1]
     parameters = tuple((argument.arg, _TYPES[ast.unparse(argument.annotation)]) for argument in function.args.args)  # type: ignore[arg-type]
-    return Signature(function.name, parameters, _TYPES[ast.unparse(function.returns)])  # type: ignore[arg-type]
+    return CodeSignature(function.name, parameters, _TYPES[ast.unparse(function.returns)])  # type: ignore[arg-type]
 
 
 @lru_cache(maxsize=256)

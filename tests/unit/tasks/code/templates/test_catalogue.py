@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from code_parts import tried
 
-from spiritsafe.tasks.code.languages.signature import Value, is_value
+from spiritsafe.tasks.code.languages.signature import CodeValue, is_value
 from spiritsafe.tasks.code.templates.catalogue import templates
 from spiritsafe.tasks.code.templates.inputs import Arguments
 from spiritsafe.tasks.code.templates.template import Exercise, Template
@@ -140,7 +140,7 @@ def test_golds_are_of_the_subset_that_is_translated(name: str) -> None:
 def test_translated_golds_agree(name: str, language: str) -> None:
     made, rng = templates()[name], Random(f"{name} in other languages")
     exercise = made.exercise(made.draw(rng))
-    inputs: list[list[Value]] = [list(arguments) for arguments in exercise.inputs(rng, 40)]
+    inputs: list[list[CodeValue]] = [list(arguments) for arguments in exercise.inputs(rng, 40)]
     source = translate(exercise.gold, exercise.signature, language)
     found = tried(language, source, exercise.signature, inputs, _LIMITS)
     assert [repr(value) for value in found] == [repr(exercise.answer(tuple(arguments))) for arguments in inputs]

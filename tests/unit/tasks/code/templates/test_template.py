@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from spiritsafe.core.errors import TaskError
-from spiritsafe.tasks.code.languages.signature import Signature
+from spiritsafe.tasks.code.languages.signature import CodeSignature
 from spiritsafe.tasks.code.templates.inputs import rows, whole
 from spiritsafe.tasks.code.templates.template import (
     Exercise,
@@ -81,12 +81,12 @@ def test_an_exercise_says_what_is_wanted() -> None:
     exercise = _made(10).exercise({"a": 1, "b": 2, "word": "up"})
     assert [exercise.statement(n) for n in range(3)] == ["up 1 2 Go.", "1 2 up Go.", "up 1 2 Go."]
     assert exercise.answer((5,)) == 8
-    assert exercise.signature == Signature("pick", (("x", "int"),), "int")
+    assert exercise.signature == CodeSignature("pick", (("x", "int"),), "int")
     assert len(exercise.inputs(Random(0), 4)) == 4
 
 
 def test_the_last_function_is_asked_for_and_leaves_its_arguments_alone() -> None:
-    assert signature_of(_GOLD) == Signature(
+    assert signature_of(_GOLD) == CodeSignature(
         "extend", (("values", "ints"), ("name", "str"), ("is_long", "bool"), ("n", "int")), "ints"
     )
     assert loaded(_GOLD)([1], "x", True, 3) == [1, 6]
