@@ -7,6 +7,7 @@ answer where the row has one. A layout is told by the names of its fields.
 from __future__ import annotations
 
 import ast
+import builtins
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -49,7 +50,7 @@ def asked_of(row: Mapping[str, Any], place: str) -> Asked:
         if all(row.get(mark) is not None for mark in marks):
             try:
                 return read(row)
-            except (ValueError, KeyError, TypeError, SyntaxError, AttributeError) as error:
+            except (ValueError, LookupError, TypeError, SyntaxError, AttributeError) as error:
                 raise TaskError(
                     f"{place} is broken: {type(error).__name__}: {error}.", hint="Restore the row from a good copy."
                 ) from error
@@ -74,6 +75,8 @@ def _humaneval(row: Mapping[str, Any]) -> Asked:
 
 def _mbpp(row: Mapping[str, Any]) -> Asked:
     tests = [str(test) for test in row["test_list"]]
+    if not tests:
+        raise ValueError("it has no tests")
     gold = str(row.get("code") or "")
     entry = _entry_of(gold, tests)
     imports = row.get("test_imports") or []
@@ -93,9 +96,12 @@ def _entry_of(gold: str, tests: list[str]) -> str:
     calls = [node.func for test in tests for node in ast.walk(ast.parse(test)) if isinstance(node, ast.Call)]
     called = {function.id for function in calls if isinstance(function, ast.Name)}
     if not gold:
-        return min(called)
+        return min(called - vars(builtins).keys())
     defined = [node.name for node in ast.parse(gold).body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
-    return [name for name in defined if name in called][-1]
+    found = [name for name in defined if name in called]
+    if not found:
+        raise ValueError("its tests call nothing that its code defines")
+    return found[-1]
 
 
 def _multipl_e(row: Mapping[str, Any]) -> Asked:
@@ -126,6 +132,8 @@ def _cobol_eval(row: Mapping[str, Any]) -> Asked:
         value = ast.literal_eval(str(test["result"]["value"]))
         value = list(value) if isinstance(value, tuple) else value
         tests.append({"caller": str(test["test"]), "type": item, "is_list": isinstance(kind, Mapping), "value": value})
+    if not tests:
+        raise ValueError("it has no tests")
     return Asked(
         language="cobol",
         entry=str(row["entry_point"]).upper().replace("_", "-"),

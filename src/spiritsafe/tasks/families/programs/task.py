@@ -56,17 +56,19 @@ def program_of(asked: Asked, text: str) -> str | None:
     language = language_named(asked.language)
     wanted = re.compile(_WANTED[asked.language].format(re.escape(asked.entry)), _FLAGS)
     code = code_in(text, language, wanted)
+    body = text if code is None else code
+    first = body.lstrip("\n").partition("\n")[0]
+    # a body may be followed by anything, the function once more among it
+    if asked.language == "python" and asked.start and first[:1] in (" ", "\t") and not wanted.match(first):
+        end = _NEXT.search(body, len(body) - len(body.lstrip("\n")) + 1)
+        return asked.start + (body if end is None else body[: end.start()]) if body.strip() else None
     if code is not None and wanted.search(code):
         # a function may lean on what the beginning imports and defines; what is said twice is as said last
         return f"{asked.start}\n\n{code}" if asked.language == "python" and asked.start else code
-    body = text if code is None else code
     if not asked.start or not body.strip():
         return code
     if asked.language == "python":
-        if body.lstrip("\n")[:1] not in (" ", "\t"):
-            return None if code is None else f"{asked.start}\n\n{code}"
-        end = _NEXT.search(body, len(body) - len(body.lstrip("\n")) + 1)
-        return asked.start + (body if end is None else body[: end.start()])
+        return None if code is None else f"{asked.start}\n\n{code}"
     return asked.start + body if "PROCEDURE" in body.upper() else code
 
 

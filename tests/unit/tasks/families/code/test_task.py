@@ -191,7 +191,7 @@ def test_as_a_filter_of_rollouts_it_keeps_what_is_right(tmp_path: Path) -> None:
             pool, problems, generator, sampling, num_samples=3, seed=0, directory=tmp_path / "kept", shard_size=2
         )
     assert report.num_attempts == 12
-    kept, counts = verified(tmp_path / "kept")
+    kept, _ = verified(tmp_path / "kept")
     assert [(problem, attempt.text) for problem, attempt in kept] == [(one.id, golds[one.id]) for one in problems]
     assert all(
         str(verdict.sandbox) != "None"
