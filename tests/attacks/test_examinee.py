@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from exam_parts import SAMPLING, make_stage
 
+from spiritsafe.core.process.children.pool import ChildPool, Handler
 from spiritsafe.exam import register, sit
 from spiritsafe.exam.paper.files import open_sealed
 from spiritsafe.rollouts import PipeGenerator
-from spiritsafe.tasks.children.pool import ChildPool, Handler
 
 SPY = """
 import json, os, sys

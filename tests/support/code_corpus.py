@@ -61,12 +61,29 @@ def guarded(xs: list[int], i: int) -> int:
 def divides(a: int, b: int) -> bool:
     return b != 0 and a % b == 0 or b == 0 and a == 0
 
-def own_flag(xs: list[int], i: int) -> bool:
+def own_flag(xs: list[int], i: int) -> int:
+    i = i % 4
     flag = len(xs) > 2
-    flag = i < len(xs) and i >= 0 and xs[i] > 0 and flag
-    other = flag == (i > 1)
-    flag = flag != other
-    return not flag or i == 3
+    flag = i < len(xs) and xs[i] > -9 and flag
+    n = int(flag)
+    other = len(xs) > 1
+    other = i >= len(xs) or xs[i] > 0 or other
+    both = flag == other
+    flag = flag != (i > 1)
+    return n + 2 * int(other) + 4 * int(both) + 8 * int(flag)
+
+def emptied(s: str, t: str, xs: list[int]) -> int:
+    a = s + "x"
+    b = t + "yz"
+    a = s[6:]
+    b = t[6:2]
+    c = "zz"
+    c = s[:0] + t[:0]
+    d = str(len(xs))
+    d = t[5:][:1]
+    ys = xs + [1, 2]
+    ys = xs[9:]
+    return int(a == b) + 2 * int(c == b) + 4 * int(a == c) + 8 * int(d == a) + 16 * int(b < a) + 100 * len(ys) + sum(ys)
 
 def truths(a: bool, b: bool, s: str, xs: list[int]) -> int:
     n = 0
@@ -114,7 +131,7 @@ def ranges(a: int, b: int) -> list[int]:
     for i in range(a, b):
         out.append(i)
     for i in range(a, b, 3):
-        out.append(i)
+        out.append(i // 2 * 10 + i % 4)
     for i in range(b, a, -2):
         out.append(i)
     for _ in range(a):

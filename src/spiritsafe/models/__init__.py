@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from spiritsafe.models.chat.thoughts import Use
     from spiritsafe.models.checkpoints.directory import HasWeights, new_directory, save_checkpoint, write_lineage
     from spiritsafe.models.checkpoints.lineage import parent_of, read_checkpoint, verify_checkpoint
+    from spiritsafe.models.checkpoints.merge import merge_checkpoints
+    from spiritsafe.models.checkpoints.merge_methods import RANDOM_METHODS, SPARSE_METHODS, MergeMethod, MergeSettings
     from spiritsafe.models.checkpoints.tensors import read_tensor_table, saved_dtype
     from spiritsafe.models.cost.footprint import (
         Footprint,
@@ -139,25 +141,26 @@ else:
 
 __all__ = [
     "BYTE_OF_CHARACTER", "CUT_PLAN", "DECODER_NAMES", "ERROR_FACTOR", "FILE_TYPES", "IGNORED", "LORA_TARGETS",
-    "MOMENT_BLOCK", "MOST_SUBSTITUTED", "PACK_LIMIT_BYTES", "ChatFormat", "ChatOptions", "CodeChoice", "CutPlan", "Day",
-    "Decoder", "DecoderConfig", "DepthPlan", "Document", "DrawnCompletion", "FallbackGenerator", "Fidelity",
-    "FileFacts", "FileGenerator", "FileGrid", "FileSpeed", "FileType", "FileTypeName", "Footprint", "GridType",
-    "HasWeights", "Head", "Importance", "ImportanceMatrix", "LanguageModel", "LoadedModel", "LocalGenerator",
-    "LoraBase", "LoraConfig", "MachineRates", "MemoryFit", "MergedLora", "ModelSize", "PackedBatch", "PackedDrawn",
-    "Quantisation", "QuantisedWeight", "SourceConfig", "StudentShape", "TrainingMemory", "TransformersModel",
-    "TypeShare", "Use", "WeightFormat", "Work", "active_parameters", "adapter_fault", "add_lora", "architecture_config",
+    "MOMENT_BLOCK", "MOST_SUBSTITUTED", "PACK_LIMIT_BYTES", "RANDOM_METHODS", "SPARSE_METHODS", "ChatFormat",
+    "ChatOptions", "CodeChoice", "CutPlan", "Day", "Decoder", "DecoderConfig", "DepthPlan", "Document",
+    "DrawnCompletion", "FallbackGenerator", "Fidelity", "FileFacts", "FileGenerator", "FileGrid", "FileSpeed",
+    "FileType", "FileTypeName", "Footprint", "GridType", "HasWeights", "Head", "Importance", "ImportanceMatrix",
+    "LanguageModel", "LoadedModel", "LocalGenerator", "LoraBase", "LoraConfig", "MachineRates", "MemoryFit",
+    "MergeMethod", "MergeSettings", "MergedLora", "ModelSize", "PackedBatch", "PackedDrawn", "Quantisation",
+    "QuantisedWeight", "SourceConfig", "StudentShape", "TrainingMemory", "TransformersModel", "TypeShare", "Use",
+    "WeightFormat", "Work", "active_parameters", "adapter_fault", "add_lora", "architecture_config",
     "bitsandbytes_functions", "block_influence", "calibrate", "candidates", "check_file_name", "choose_code",
     "choose_layers", "choose_vocabulary", "cut", "cut_depth", "decoder_config", "default_cache", "fake_quantise",
     "file_facts", "file_grid", "find_file_type", "find_source", "fit_micro_batch", "format_name", "general_documents",
     "has_llama_cpp", "head_logits", "head_product", "held_bytes", "kv_cache_bytes", "layers_within", "load_decoder",
     "load_lora", "load_model", "logits_dtype", "lora_config", "lora_parameters", "lora_state", "make_generator",
     "mean_loss", "measure_bytes", "measure_fidelity", "measure_importance", "measure_machine", "measure_speed",
-    "merge_lora", "new_directory", "num_adapted", "num_lora_parameters", "num_trainable", "open_generator",
-    "pack_documents", "parent_of", "predict_file_bytes", "predict_footprint", "predict_training", "preferred_dtype",
-    "quantise_file", "randomise", "read_checkpoint", "read_cut_plan", "read_model_config", "read_tensor_table",
-    "renumber_documents", "renumbered", "require_faithful", "require_same_vocabulary", "resized", "resolve_source",
-    "round_to_grid", "sampling_work", "save_checkpoint", "save_lora", "saved_dtype", "scoring_work", "shallower",
-    "shared_prefix", "size_of", "source_config", "source_texts", "takes_8_bits", "this_platform", "training_work",
-    "trim_vocabulary", "true_name", "verify_checkpoint", "weight_bytes", "with_activations", "with_vocabulary",
-    "without_lora", "write_file_lineage", "write_gguf", "write_lineage", "write_tiny",
+    "merge_checkpoints", "merge_lora", "new_directory", "num_adapted", "num_lora_parameters", "num_trainable",
+    "open_generator", "pack_documents", "parent_of", "predict_file_bytes", "predict_footprint", "predict_training",
+    "preferred_dtype", "quantise_file", "randomise", "read_checkpoint", "read_cut_plan", "read_model_config",
+    "read_tensor_table", "renumber_documents", "renumbered", "require_faithful", "require_same_vocabulary", "resized",
+    "resolve_source", "round_to_grid", "sampling_work", "save_checkpoint", "save_lora", "saved_dtype", "scoring_work",
+    "shallower", "shared_prefix", "size_of", "source_config", "source_texts", "takes_8_bits", "this_platform",
+    "training_work", "trim_vocabulary", "true_name", "verify_checkpoint", "weight_bytes", "with_activations",
+    "with_vocabulary", "without_lora", "write_file_lineage", "write_gguf", "write_lineage", "write_tiny",
 ]  # fmt: skip

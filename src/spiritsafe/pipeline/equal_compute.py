@@ -1,8 +1,8 @@
 """Equal compute: what was spent on a model of the run, and how long another may train for as much.
 
 In: finished stages. Out: their :class:`~spiritsafe.pipeline.compute.Compute`; a training configuration within a budget.
-What counts as spent on a model is its own stage and the answers that were drawn for it, not what its start, its teacher
-or the recipe's other models took: those are the same for all that are compared.
+What counts as spent on a model is its own stage, the answers that were drawn for it and the models that it is merged
+of, not what its start, its teacher or the recipe's other models took: those are the same for all that are compared.
 """
 
 from __future__ import annotations
@@ -23,9 +23,15 @@ def own(context: RunContext, name: str) -> Compute:
 
 
 def spent_on(context: RunContext, name: str) -> Compute:
-    """What was spent on one model: its stage, and the answers and signals that were drawn for it."""
+    """What was spent on one model: its stage, the answers and signals drawn for it, and models that it is merged of.
+
+    Of these what was spent since they left the model whose weights it goes on from.
+    """
     needs = context.recipe.node(name).recipe.needs
-    return Compute.total(own(context, one) for one in (name, *needs.sets, *needs.signals))
+    merged = [model for model, used_as in needs.used_as if "weights" in used_as and model != needs.weights]
+    links = dict.fromkeys(link for model in merged for link in _links_since(context, model, str(needs.weights)))
+    parts = [own(context, one) for one in (name, *needs.sets, *needs.signals)]
+    return Compute.total([*parts, *(spent_on(context, link) for link in links)])
 
 
 def history(context: RunContext, name: str) -> Compute:
@@ -38,10 +44,14 @@ def spent_since(context: RunContext, name: str, other: str) -> Compute:
 
     That is equal compute's measure: what both went on from, and teachers, are left out.
     """
+    return Compute.total(spent_on(context, link) for link in _links_since(context, name, other))
+
+
+def _links_since(context: RunContext, name: str, other: str) -> list[str]:
+    """A model and those that it went on from, as far as the other did not."""
     origins = set(weights_of(context.recipe.nodes, other))
     chain = weights_of(context.recipe.nodes, name)
-    own_part = chain[: next((place for place, link in enumerate(chain) if link in origins), len(chain))]
-    return Compute.total(spent_on(context, link) for link in own_part)
+    return chain[: next((place for place, link in enumerate(chain) if link in origins), len(chain))]
 
 
 def within_budget(

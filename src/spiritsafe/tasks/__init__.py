@@ -11,7 +11,6 @@ from spiritsafe.core.faces import attributes_of
 
 if TYPE_CHECKING:
     from spiritsafe.tasks.answers.extract import Extracted, extract_answer, normalise, parse_number
-    from spiritsafe.tasks.audit import AuditReport, audit_task
     from spiritsafe.tasks.data.benchmarks import BENCHMARKS
     from spiritsafe.tasks.data.source import DataSource, is_hub_name, is_set
     from spiritsafe.tasks.families.choice import LetterVerifier
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from spiritsafe.tasks.families.math.task import MathVerifier, ValueVerifier, gold_and_solution
     from spiritsafe.tasks.families.mix import MixTask
     from spiritsafe.tasks.families.own_data import data_spec
+    from spiritsafe.tasks.grading.audit import AuditReport, audit_task
     from spiritsafe.tasks.grading.pool import GraderPool
     from spiritsafe.tasks.registry import (
         QUICKSTART_SPECS,

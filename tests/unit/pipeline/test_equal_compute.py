@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from pipeline_parts import context_after
+from finished_run import SilentWatcher
+from pipeline_parts import context_after, stage_at
 
 from spiritsafe.core.errors import BudgetError
 from spiritsafe.core.files.atomic import read_json
 from spiritsafe.models import read_checkpoint
 from spiritsafe.pipeline.compute import Compute
-from spiritsafe.pipeline.equal_compute import history, own, spent_on, within_budget
+from spiritsafe.pipeline.context import RunContext
+from spiritsafe.pipeline.equal_compute import history, own, spent_on, spent_since, within_budget
+from spiritsafe.pipeline.recipe.load import recipe_of
 from spiritsafe.pipeline.recipe.made import BudgetRecipe
+from spiritsafe.pipeline.run_directory import RunDirectory
 from spiritsafe.pipeline.stages.source import model_directory
 from spiritsafe.training import TrainConfig
 
@@ -75,3 +80,45 @@ def test_a_budget_that_is_spent_before_training_is_refused(tiny_run: Path, tmp_p
             ("harvest",),
             num_parameters=10**6,
         )
+
+
+@pytest.mark.parametrize(
+    ("merge", "expected"),
+    [
+        ({"from": ["a", "b"], "method": "ties"}, {"a", "b"}),  # since the base that both went on from
+        ({"from": ["a", "b"], "method": "linear"}, {"a", "b"}),
+        ({"from": ["a", "c"], "method": "ties"}, {"a", "c"}),  # a is c's beginning: it was trained once
+        ({"from": ["c", "b"], "method": "linear"}, {"a", "c", "b"}),
+        ({"from": ["a", "b"], "method": "ties", "base_model": "base"}, {"a", "b", "common"}),
+    ],
+)
+def test_what_a_merged_model_took_is_what_its_parts_took(
+    merge: dict[str, Any], expected: set[str], tmp_path: Path
+) -> None:
+    """Each model took another power of two, so that a sum says which are in it."""
+    starts = {"common": "base", "a": "common", "b": "common", "c": "a", "d": "m"}
+    steps = [{"kind": "tune", "name": name, "from": start, "learns": ["sums"]} for name, start in starts.items()]
+    recipe = recipe_of(
+        {
+            "name": "r",
+            "models": {"base": {"source": "tiny:0"}},
+            "data": {"sums": {"task": "arith:sums", "problems": 8}},
+            "steps": [*steps, {"kind": "merge", "name": "m", **merge}],
+        }
+    )
+    took = {name: 2**place for place, name in enumerate(starts)}
+    done = {}
+    for node in recipe.nodes:
+        done[node.name] = stage_at(tmp_path / node.name)
+        done[node.name].finish({"compute": Compute(flops=took.get(node.name, 0)).to_json()})
+    run = RunDirectory(tmp_path, recipe.name, recipe.resolved())
+    context = RunContext(recipe=recipe, run=run, watcher=SilentWatcher(), cache=tmp_path, done=done)
+
+    def parts(flops: int) -> set[str]:
+        return {name for name, size in took.items() if flops & size}
+
+    since = "base" if merge.get("base_model") == "base" else "common"
+    assert parts(spent_since(context, "m", since).flops) == expected
+    assert spent_since(context, "m", since).flops == sum(took[name] for name in expected)
+    assert parts(spent_since(context, "d", since).flops) == {"d", *expected}
+    assert history(context, "m").flops == sum(took[name] for name in {*expected, "common"})

@@ -15,7 +15,7 @@ from typing import Any
 from spiritsafe.core import errors
 from spiritsafe.core.errors import ProcedureError, SpiritsafeError
 from spiritsafe.core.events import EventSink
-from spiritsafe.core.process.child_process import ChildProcess
+from spiritsafe.core.process.children.child_process import ChildProcess
 from spiritsafe.core.process.torchrun import without_torchrun
 
 _PROGRAM = ("-m", "spiritsafe")

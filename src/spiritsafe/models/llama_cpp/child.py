@@ -37,7 +37,7 @@ import numpy as np
 from llama_cpp_py_sync import _cffi_bindings as bindings
 
 from spiritsafe.core.errors import BudgetError, CompatibilityError, IntegrityError, SourceError, error_fields
-from spiritsafe.core.process.child_process import take_stdout
+from spiritsafe.core.process.children.child_process import take_stdout
 from spiritsafe.models.llama_cpp.process import BATCH_TOKENS, CACHE_STEP
 
 _FEWEST_ROWS = 64

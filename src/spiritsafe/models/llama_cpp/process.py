@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from spiritsafe.core.errors import CompatibilityError, EndpointError, ProcedureError, SourceError, error_from_fields
 from spiritsafe.core.files.atomic import storage_errors
-from spiritsafe.core.process.child_process import ChildProcess
+from spiritsafe.core.process.children.child_process import ChildProcess
 from spiritsafe.core.process.environment import child_environment
 
 BATCH_TOKENS = 512

@@ -21,7 +21,7 @@ import numpy as np
 
 from spiritsafe.core.errors import CompatibilityError, ProcedureError, StorageError
 from spiritsafe.core.files.atomic import atomic_path, storage_errors
-from spiritsafe.core.process.child_process import ChildProcess
+from spiritsafe.core.process.children.child_process import ChildProcess
 from spiritsafe.core.process.environment import child_environment
 from spiritsafe.models.gguf.facts import FileFacts, file_facts
 from spiritsafe.models.gguf.reader import GGUFFile

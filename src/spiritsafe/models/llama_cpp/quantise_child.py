@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from llama_cpp_py_sync._cffi_bindings import get_ffi, get_lib
 
-from spiritsafe.core.process.child_process import take_stdout
+from spiritsafe.core.process.children.child_process import take_stdout
 
 
 def quantise_here(request: dict[str, Any]) -> int:

@@ -40,7 +40,7 @@ class register_kind:  # it is a decorator
 
 def kinds_of(table: str) -> list[type[Made]]:
     """The kinds of one table, in the order of their names."""
-    for file in pkgutil.iter_modules(importlib.import_module(_FILES).__path__, f"{_FILES}."):
+    for file in pkgutil.walk_packages(importlib.import_module(_FILES).__path__, f"{_FILES}."):
         importlib.import_module(file.name)
     return sorted((kind for kind, of in KINDS.items() if of == table), key=lambda kind: kind.__name__)
 

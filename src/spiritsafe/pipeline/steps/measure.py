@@ -163,9 +163,9 @@ class MeasureStep(StepEntry, Step):
         if teacher is None:
             return
         nodes = forecast.recipe.nodes
-        theirs = _tokens_from(nodes, teacher)
+        theirs = tokens_from(nodes, teacher)
         for name in self.origins:
-            ours = _tokens_from(nodes, name)
+            ours = tokens_from(nodes, name)
             chats = [forecast.chats.get(root) for root in (theirs, ours)]
             is_cut = any(root not in forecast.recipe.models for root in (theirs, ours))
             if theirs == ours or (None in chats and not is_cut):
@@ -241,7 +241,7 @@ def _is_only_served(recipe: Recipe, name: str) -> bool:
     return isinstance(given, GivenRecipe) and given.source is None
 
 
-def _tokens_from(nodes: Sequence[Node], name: str) -> str:
+def tokens_from(nodes: Sequence[Node], name: str) -> str:
     """The model that a model's tokens are those of: a given one, or a cut that dropped some."""
     by_name = {node.name: node.recipe for node in nodes}
     chain = weights_of(nodes, name)

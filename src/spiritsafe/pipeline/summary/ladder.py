@@ -36,7 +36,7 @@ def role_of(recipe: Recipe, node: Node) -> Role:
     followed = {name for one in recipe.made if one.makes_model for name in teachers_of(recipe, one)}
     if node.name not in recipe.models:
         role = step_of(node).words(node).role
-        return "teacher" if node.name in followed and role in ("tuned", "reinforced") else role
+        return "teacher" if node.name in followed and role in ("tuned", "merged", "reinforced") else role
     if node.name in followed:
         return "teacher"
     if any(root_of(recipe, one.name) == node.name for one in recipe.made if one.makes_model):
@@ -48,7 +48,8 @@ def role_of(recipe: Recipe, node: Node) -> Role:
 def teachers_of(recipe: Recipe, node: Node) -> tuple[str, ...]:
     """Models whose distributions one follows: those that read along, and those whose signal was captured."""
     needs = node.recipe.needs
-    live = (name for name in needs.models if name != needs.weights or name in needs.follows)
+    parts = {needs.weights, *(name for name, used_as in needs.used_as if used_as == ("weights",))}
+    live = (name for name in needs.models if name not in parts or name in needs.follows)
     captured = (name for signal in needs.signals for name in recipe.node(signal).recipe.needs.models)
     return tuple(dict.fromkeys((*live, *captured)))
 

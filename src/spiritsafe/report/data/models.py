@@ -14,8 +14,8 @@ from pydantic import Field, field_validator, model_validator
 from spiritsafe.core.records import Record, omit_default
 from spiritsafe.stats import Estimate
 
-Role = Literal["base", "teacher", "student", "reinforced", "tuned", "control", "cut", "quantised", "given"]
-"""What a model is in its run: steps make "reinforced" and "tuned" ones and "cut" ones that nothing healed; a
+Role = Literal["base", "teacher", "student", "reinforced", "tuned", "merged", "control", "cut", "quantised", "given"]
+"""What a model is in its run: steps make "reinforced", "tuned" and "merged" ones and "cut" ones that nothing healed; a
 "quantised" one is a file of another; a "control" stands beside one of them; a "given" one was made elsewhere and is
 nobody's base."""
 

@@ -25,7 +25,7 @@ from typing import Any, Self, TypeVar, final
 
 from spiritsafe.core.errors import EndpointError, IntegrityError, ProcedureError, SpiritsafeError, error_from_fields
 from spiritsafe.core.generator import GeneratorInfo, TokenSpread
-from spiritsafe.core.process.child_process import ChildProcess
+from spiritsafe.core.process.children.child_process import ChildProcess
 from spiritsafe.core.process.platforms import Platform
 from spiritsafe.core.records import Attempt, Message, Prompt, Sampling
 from spiritsafe.core.text.lengths import within_limits

@@ -11,8 +11,8 @@ import sys
 import tempfile
 from typing import Any, final
 
-from spiritsafe.core.process.child_process import ChildProcess
-from spiritsafe.tasks.children.pool import grader_environment
+from spiritsafe.core.process.children.child_process import ChildProcess
+from spiritsafe.core.process.children.pool import grader_environment
 from spiritsafe.tasks.grading.worker import GraderLimits
 
 _STARTUP_S = 180.0

@@ -25,8 +25,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, BinaryIO, final
 
+from spiritsafe.core.process.children.pool import serve_inline
 from spiritsafe.core.process.process_tree import adopt_orphans, descendants, end_descendants, process_facts
-from spiritsafe.tasks.children.pool import serve_inline
 from spiritsafe.tasks.grading.watch import WatchedWorker, WorkerLost
 from spiritsafe.tasks.grading.worker import GraderLimits
 from spiritsafe.tasks.registry import build_task

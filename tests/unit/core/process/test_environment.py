@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import spiritsafe
-from spiritsafe.core.process.child_process import ChildProcess
+from spiritsafe.core.process.children.child_process import ChildProcess
 from spiritsafe.core.process.environment import child_environment
 
 SOURCE = Path(spiritsafe.__file__).parent
@@ -58,8 +58,8 @@ def test_every_place_that_starts_a_process_uses_it() -> None:
                 "grader_environment",
             ), name
     assert starting >= OUR_OWN | {
-        *("core/process/child_process.py", "rollouts/generators/pipe.py"),
-        *("tasks/children/pool.py", "tasks/grading/keeper.py"),
+        *("core/process/children/child_process.py", "rollouts/generators/pipe.py"),
+        *("core/process/children/pool.py", "tasks/grading/keeper.py"),
     }
     text = "".join(path.read_text("utf-8") for path in SOURCE.rglob("*.py"))
     assert "os.system(" not in text

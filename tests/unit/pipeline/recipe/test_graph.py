@@ -19,9 +19,9 @@ from spiritsafe.pipeline.recipe.graph import (
 )
 from spiritsafe.pipeline.steps.capture import CaptureStep
 from spiritsafe.pipeline.steps.cut import CutStep
-from spiritsafe.pipeline.steps.data import Data
 from spiritsafe.pipeline.steps.distil import DistilStep
-from spiritsafe.pipeline.steps.given import GivenModel
+from spiritsafe.pipeline.steps.inputs.data import Data
+from spiritsafe.pipeline.steps.inputs.given import GivenModel
 from spiritsafe.pipeline.steps.reinforce import ReinforceStep
 from spiritsafe.pipeline.steps.sample import SampleStep
 from spiritsafe.pipeline.steps.tune import TuneStep

@@ -15,7 +15,7 @@ def test_each_table_has_its_kinds_and_each_kind_a_file() -> None:
     tables = {table: [kind.__name__ for kind in kinds_of(table)] for table in ("models", "data")}
     assert tables == {"models": ["GivenModel"], "data": ["Data"]}
     named = list(kind_names())
-    assert {"capture", "cut", "distil", "reinforce", "sample", "tune"} <= set(named)
+    assert {"capture", "cut", "distil", "merge", "reinforce", "sample", "tune"} <= set(named)
     assert named == sorted(named)
     files = {path.stem for path in Path(str(steps.__file__)).parent.glob("*.py")}
     assert set(named) <= files

@@ -75,3 +75,20 @@ def test_students_of_two_roots_are_each_held_against_their_own() -> None:
 
 def test_models_that_nothing_is_made_of_are_just_given() -> None:
     assert roles(recipe({"a": {"source": "tiny:0"}, "b": {"source": "tiny:1"}})) == {"a": "given", "b": "given"}
+
+
+def test_models_that_are_merged_are_no_teachers() -> None:
+    wanted, _ = load_recipe("specialists", ())
+    found = roles(wanted)
+    assert {name for name, role in found.items() if role == "merged"} == {"mean", "elected", "thinned"}
+    assert (found["base"], found["common"], found["adder"]) == ("base", "tuned", "tuned")
+    for name in ("mean", "elected", "thinned"):
+        assert teachers_of(wanted, wanted.node(name)) == ()
+        assert root_of(wanted, name) == "base"
+    assert (start_of(wanted.node("mean")), start_of(wanted.node("elected"))) == ("adder", "common")
+    taught = recipe(
+        {"a": {"source": "tiny:0"}, "b": {"source": "tiny:1"}},
+        {"kind": "merge", "name": "both", "from": ["a", "b"], "method": "linear"},
+        {"kind": "distil", "name": "student", "from": "a", "teacher": "both", "learns": ["sums"]},
+    )
+    assert roles(taught) == {"a": "base", "b": "given", "both": "teacher", "student": "student"}

@@ -9,9 +9,9 @@ import pytest
 
 from spiritsafe.core.errors import TaskError
 from spiritsafe.core.records import Problem
-from spiritsafe.tasks.audit import audit_task
 from spiritsafe.tasks.exam_bucket import exam_problems
 from spiritsafe.tasks.families.mix import MixTask
+from spiritsafe.tasks.grading.audit import audit_task
 from spiritsafe.tasks.grading.pool import GraderPool
 from spiritsafe.tasks.registry import R1_MIX_SPEC, load_task
 from spiritsafe.tasks.splits import bucket_of, split_of

@@ -15,9 +15,9 @@ import pytest
 from hostile_task import PROBLEM
 
 from spiritsafe.core.errors import TaskError
+from spiritsafe.core.process.children.pool import shared_pool
 from spiritsafe.core.records import Attempt, Problem, Sampling, Verdict
 from spiritsafe.rollouts.attempts.collect import Grader, grade_attempt
-from spiritsafe.tasks.children.pool import shared_pool
 from spiritsafe.tasks.families.mix import MixTask
 from spiritsafe.tasks.grading.pool import GraderPool
 from spiritsafe.tasks.registry import load_task

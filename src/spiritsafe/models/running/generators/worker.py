@@ -24,7 +24,7 @@ import torch
 from spiritsafe.core.errors import CompatibilityError, IntegrityError, error_fields
 from spiritsafe.core.files.digests import file_model
 from spiritsafe.core.generator import Generator, Located, SpreadScoring
-from spiritsafe.core.process.child_process import take_stdout
+from spiritsafe.core.process.children.child_process import take_stdout
 from spiritsafe.core.process.out_of_memory import is_out_of_memory, memory_error
 from spiritsafe.core.records import Message, Prompt, Sampling
 from spiritsafe.models.running.generators.transformers_generator import open_generator

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from spiritsafe.core.errors import error_fields
-from spiritsafe.core.process.child_process import take_stdout
+from spiritsafe.core.process.children.child_process import take_stdout
 from spiritsafe.core.process.json_lines import to_line
 from spiritsafe.core.process.out_of_memory import is_out_of_memory, memory_error
 from spiritsafe.models.running.serving.intake import Intake, lines_of

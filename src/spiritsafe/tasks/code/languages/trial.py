@@ -66,8 +66,8 @@ class Trial:
         """One for each input, in their order."""
         for step in result.steps[:-1]:
             if step.code != 0:
-                reason = "the compiler took too long" if result.stop else _shortened(step.errors or step.text)
-                return [Failure("compile", reason)] * self.num_inputs
+                reason = f"the compiler was ended: {result.stop}" if result.stop else step.errors or step.text
+                return [Failure("compile", _shortened(reason))] * self.num_inputs
         last = result.steps[-1]
         values, said = self._values(last), self._ends(last)
         found: list[TrialOutcome] = []
@@ -95,7 +95,7 @@ class Trial:
         for part, following in itertools.pairwise(parts):
             number, _, errors = part.partition("\n")
             status = re.match(r"ended ([-+]?\d{1,10})\b", following)
-            if number.strip().isdigit() and len(number) <= _MOST_DIGITS and status is not None:
+            if number.strip().isdecimal() and len(number) <= _MOST_DIGITS and status is not None:
                 found[int(number)] = _failure(int(status.group(1)), errors)
         return found
 
@@ -109,7 +109,7 @@ def _value(text: str, kind: ValueType) -> TrialOutcome:
                 return Failure(known, _shortened(reason))
     if kind == "str":
         length, _, rest = text.removeprefix("+").partition(" ")
-        if not length.isdigit() or len(length) > _MOST_DIGITS or int(length) > len(rest):
+        if not length.isdecimal() or len(length) > _MOST_DIGITS or int(length) > len(rest):
             return Failure("nonsense", _shortened(line))
         content = rest[: int(length)]
         is_plain = content.isascii() and content.isprintable()

@@ -7,7 +7,8 @@ tell from it is told from it by at least two of the few, as far as there is room
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import add, lshift, mul
 from random import Random
 from typing import Any, final
 
@@ -18,22 +19,27 @@ from spiritsafe.tasks.code.templates.template import Exercise, signature_of
 
 NUM_HIDDEN = 32
 _NUM_MANY = 240
-_MOST_MUTANTS = 150
+_MOST_MUTANTS = 500
 _WANTED = 2  # inputs that notice a mutant
+_TRIED = 8  # of the inputs that notice a mutant: to choose among
 _SLACK = 200  # rounds of loops that a faulty program may make beyond ten times those of the gold solution
-_MOST_ENDLESS = 2  # inputs on which a program may run out of rounds before the others are spared
+_MOST_ITEMS = 10_000  # of a list, and characters of a text; golds make a few hundred
+_MOST_BITS = 2_000  # of a number; golds make less than 64
+_OPERATIONS: Mapping[str, Callable[[Any, Any], Any]] = {"Add": add, "Mult": mul, "Pow": pow, "LShift": lshift}
+_MOST_RUNAWAYS = 2  # inputs on which a program may run away before the others are spared
 
 
 @final
-class _TooManyRoundsError(Exception):
-    """A faulty program that may never end."""
+class _RunawayError(Exception):
+    """A faulty program that may never end, or that makes ever larger values."""
 
 
 def hidden_inputs(exercise: Exercise, seed: int, count: int = NUM_HIDDEN) -> list[Arguments]:
     """``count`` different arguments, or as many as there are."""
     many = exercise.inputs(Random(seed), _NUM_MANY)
     mutants = sample(mutants_of(exercise.gold, "python"), _MOST_MUTANTS, seed)
-    noticed = [noticed_by(exercise, mutant.source, many) for mutant in mutants]
+    expected = _expected(exercise, many)
+    noticed = [_noticed(mutant.source, many, expected, _TRIED) for mutant in mutants]
     chosen: list[int] = []
     missing = {number: min(_WANTED, len(inputs)) for number, inputs in enumerate(noticed) if inputs}
     while missing and len(chosen) < count:
@@ -49,26 +55,39 @@ def hidden_inputs(exercise: Exercise, seed: int, count: int = NUM_HIDDEN) -> lis
             missing[number] -= 1
             if missing[number] == 0:
                 del missing[number]
-    rest = [index for index in range(len(many)) if index not in set(chosen)]
-    return [many[index] for index in sorted([*chosen, *rest[: count - len(chosen)]])]
+    rest = sorted(set(range(len(many))) - set(chosen))
+    others = Random(seed).sample(rest, min(count - len(chosen), len(rest)))
+    return [many[index] for index in sorted([*chosen, *others])]
 
 
 def noticed_by(exercise: Exercise, source: str, inputs: Sequence[Arguments]) -> set[int]:
     """The places of those inputs for which a faulty program does something else than the gold solution.
 
-    A program that does not come to an end on two of them is not tried on those after them.
+    A program that runs away on two of them is not tried on those after them.
     """
-    gold, faulty = _Bounded(exercise.gold), _Bounded(source)
+    return _noticed(source, inputs, _expected(exercise, inputs), len(inputs))
+
+
+def _expected(exercise: Exercise, inputs: Sequence[Arguments]) -> list[tuple[Any, int]]:
+    """What the gold solution returns, and the rounds of loops that it takes."""
+    gold = _Bounded(exercise.gold)
+    return [(gold.call(arguments, None), gold.rounds) for arguments in inputs]
+
+
+def _noticed(source: str, inputs: Sequence[Arguments], expected: Sequence[tuple[Any, int]], enough: int) -> set[int]:
+    """The places of the first inputs that notice a faulty program, not more than are enough."""
+    faulty = _Bounded(source)
     noticed: set[int] = set()
-    num_endless = 0
-    for index, arguments in enumerate(inputs):
-        right = gold.call(arguments, None)
+    num_runaways = 0
+    for index, (arguments, (right, rounds)) in enumerate(zip(inputs, expected, strict=True)):
+        if len(noticed) >= enough:
+            break
         try:
-            given = faulty.call(arguments, 10 * gold.rounds + _SLACK)
-        except _TooManyRoundsError:
+            given = faulty.call(arguments, 10 * rounds + _SLACK)
+        except _RunawayError:
             noticed.add(index)
-            num_endless += 1
-            if num_endless == _MOST_ENDLESS:
+            num_runaways += 1
+            if num_runaways == _MOST_RUNAWAYS:
                 break
         except Exception:  # noqa: BLE001  # a mutant of our own code may fail in any way
             noticed.add(index)
@@ -87,11 +106,8 @@ class _Bounded:
     """
 
     def __init__(self, source: str) -> None:
-        tree = ast.parse(source)
-        for node in ast.walk(tree):
-            if isinstance(node, ast.While | ast.For):
-                node.body.insert(0, ast.Expr(ast.Call(ast.Name("_round", ast.Load()), [], [])))
-        space: dict[str, Any] = {"_round": self._count}
+        tree = _Guarded().visit(ast.parse(source))
+        space: dict[str, Any] = {"_round": self._count, "_grow": _grow}
         exec(compile(ast.fix_missing_locations(tree), "mutant", "exec"), space)
         self._function = space[signature_of(source).name]
         self._most: int | None = None
@@ -105,4 +121,51 @@ class _Bounded:
     def _count(self) -> None:
         self.rounds += 1
         if self._most is not None and self.rounds > self._most:
-            raise _TooManyRoundsError
+            raise _RunawayError
+
+
+@final
+class _Guarded(ast.NodeTransformer):
+    """Counts the rounds of loops, and looks at values before they grow by leaps: doubled lists soon fill a machine."""
+
+    def visit_While(self, node: ast.While) -> ast.AST:
+        return self._counted(node)
+
+    def visit_For(self, node: ast.For) -> ast.AST:
+        return self._counted(node)
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        self.generic_visit(node)
+        return _growing(node.left, node.op, node.right) or node
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
+        self.generic_visit(node)
+        old = ast.parse(ast.unparse(node.target), mode="eval").body
+        value = _growing(old, node.op, node.value)
+        return ast.Assign([node.target], value) if value else node
+
+    def _counted(self, node: ast.While | ast.For) -> ast.AST:
+        self.generic_visit(node)
+        node.body.insert(0, ast.Expr(ast.Call(ast.Name("_round", ast.Load()), [], [])))
+        return node
+
+
+def _growing(left: ast.expr, operator: ast.operator, right: ast.expr) -> ast.expr | None:
+    """A call in place of an operation that can make values much larger than they were."""
+    if not isinstance(operator, ast.Add | ast.Mult | ast.Pow | ast.LShift):
+        return None
+    name = ast.Constant(type(operator).__name__)
+    return ast.Call(ast.Name("_grow", ast.Load()), [name, left, right], [])
+
+
+def _grow(operator: str, left: Any, right: Any) -> Any:
+    """The operation, unless what it makes is larger than any gold solution's values."""
+    if isinstance(left, list | str) or isinstance(right, list | str):
+        sizes = [len(value) if isinstance(value, list | str) else value for value in (left, right)]
+        if (sum(sizes) if operator == "Add" else sizes[0] * sizes[1]) > _MOST_ITEMS:
+            raise _RunawayError
+    elif operator != "Add" and isinstance(left, int) and isinstance(right, int):
+        bits = left.bit_length() * right if operator == "Pow" else left.bit_length() + right.bit_length()
+        if (bits if operator != "LShift" else left.bit_length() + right) > _MOST_BITS:
+            raise _RunawayError
+    return _OPERATIONS[operator](left, right)

@@ -68,7 +68,7 @@ def rows(item: Supply, least: int = 0, most: int = 10) -> Supply:
     return Supply(edges, draw)
 
 
-def text(alphabet: str, least: int = 0, most: int = 14, pieces: Sequence[str] = ()) -> Supply:
+def strings(alphabet: str, least: int = 0, most: int = 14, pieces: Sequence[str] = ()) -> Supply:
     """Texts of the characters of ``alphabet``, some of few different ones, some put together from ``pieces``."""
     candidates = ["", alphabet[0], alphabet[-1], alphabet[0] * 3, alphabet[:most], *pieces]
     edges = tuple(dict.fromkeys(candidate for candidate in candidates if least <= len(candidate) <= most))

@@ -10,8 +10,9 @@ import ast
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import product
+from itertools import compress, product
 from math import prod
+from operator import not_
 from random import Random
 from typing import Any, final
 
@@ -19,12 +20,14 @@ from spiritsafe.core.errors import TaskError
 from spiritsafe.tasks.code.languages.signature import CodeSignature, CodeValue, ValueType
 from spiritsafe.tasks.code.templates.inputs import Arguments, Supply, mixed
 
-Setting = int | str | bool
-Settings = Mapping[str, Setting]
+KnobValue = int | str | bool
+Settings = Mapping[str, KnobValue]
 _TYPES: Mapping[str, ValueType] = {"int": "int", "bool": "bool", "str": "str", "list[int]": "ints"}
 _COUNTED = 20_000  # settings that are all tried to count a template's problems
 _SAMPLED = 2_000  # settings that are drawn to estimate them where there are more
 _PATIENCE = 1_000
+_EXAMPLES_FROM = 60  # inputs
+_EXAMPLE_SIZE = 24  # characters
 
 
 @final
@@ -59,6 +62,15 @@ class Exercise:
         """Different arguments, edge cases first; fewer than ``count`` where there are not so many."""
         return mixed(self.supplies, rng, count, self.fit)
 
+    def examples(self, rng: Random, count: int) -> list[tuple[Arguments, CodeValue]]:
+        """Inputs with what the gold solution returns, to be shown: of a handy size, with different results if any."""
+        drawn = self.inputs(rng, _EXAMPLES_FROM)[-_EXAMPLES_FROM // 4 :]  # the edge cases stand before
+        drawn.sort(key=lambda arguments: abs(len(repr(arguments)) - _EXAMPLE_SIZE))
+        pairs = [(arguments, self.answer(arguments)) for arguments in drawn]
+        results = [repr(result) for _, result in pairs]
+        is_new = [result not in results[:place] for place, result in enumerate(results)]
+        return [*compress(pairs, is_new), *compress(pairs, map(not_, is_new))][:count]
+
     def answer(self, arguments: Arguments) -> CodeValue:
         """What the gold solution returns."""
         copies = [list(value) if isinstance(value, list) else value for value in arguments]
@@ -81,11 +93,11 @@ class Template:
 
     name: str
     level: int
-    knobs: Mapping[str, Sequence[Setting]]
+    knobs: Mapping[str, Sequence[KnobValue]]
     write: Callable[..., Exercise]
     settle: Callable[[dict[str, Any]], dict[str, Any] | None]
 
-    def draw(self, rng: Random) -> dict[str, Setting]:
+    def draw(self, rng: Random) -> dict[str, KnobValue]:
         """Settings in their canonical form."""
         for _ in range(_PATIENCE):
             settings = self.settle({name: rng.choice(values) for name, values in self.knobs.items()})
@@ -120,7 +132,7 @@ class Template:
 
 
 def template(
-    level: int, settle: Callable[[dict[str, Any]], dict[str, Any] | None] = dict, **knobs: Sequence[Setting]
+    level: int, settle: Callable[[dict[str, Any]], dict[str, Any] | None] = dict, **knobs: Sequence[KnobValue]
 ) -> Callable[[Callable[..., Exercise]], Template]:
     """Makes a template of the function that writes its exercises; its parameters are the knobs."""
 
@@ -147,7 +159,7 @@ def loaded(source: str) -> Callable[..., Any]:
     return function
 
 
-def shifted(amount: int) -> str:
+def moved(amount: int) -> str:
     """Code that adds a constant: ``+ 3``, ``- 3``, or nothing."""
     return f" + {amount}" if amount > 0 else f" - {-amount}" if amount else ""
 

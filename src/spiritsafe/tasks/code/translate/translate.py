@@ -4,13 +4,13 @@ In: the source of a function and those that it calls. Out: its source in a langu
 Python's would raise, nothing is promised. The subset:
 
 - functions with types ``int``, ``bool``, ``str`` and ``list[int]``, without recursion; ``return`` anywhere, on each way
-- ``x = …``, ``x: int = …``, ``xs[i] = …``, ``x += …``, ``a, b = b, a``, ``xs.append(…)``; ``if``, ``while``, ``break``,
-  ``continue``; ``for`` over ``range`` with a literal step, over a list and over a text
-- ``+ - * // %`` of numbers, ``abs``, ``min``, ``max``, ``int`` of truth, ``len``, ``ord``, ``sum``, ``min`` and ``max`` of
-  a list; comparisons, chained too; ``and``, ``or``, ``not``, ``x if c else y``
+- ``x = …``, ``x: int = …``, ``xs[i] = …``, ``x += …``, ``a, b = b, a``, ``xs.append(…)``; ``if``, ``while``,
+  ``break``, ``continue``; ``for`` over ``range`` with a literal step, over a list and over a text
+- ``+ - * // %`` of numbers, ``abs``, ``min``, ``max``, ``int`` of truth, ``len``, ``ord``, ``sum``, ``min`` and ``max``
+  of a list; comparisons, chained too; ``and``, ``or``, ``not``, ``x if c else y``
 - indices, and slices with or without bounds, not negative unless they are literals; ``[::-1]``; ``+`` of lists and of
-  texts, ``[x] * n``, ``"-" * n``, ``sorted(xs)``, ``sorted(xs, reverse=True)``; ``chr``, ``str`` of a number, ``upper``,
-  ``lower``, ``isdigit``, ``isalpha``, ``c in "constant"`` of one character
+  texts, ``[x] * n``, ``"-" * n``, ``sorted(xs)``, ``sorted(xs, reverse=True)``; ``chr``, ``str`` of a number,
+  ``upper``, ``lower``, ``isdigit``, ``isalpha``, ``c in "constant"`` of one character
 - numbers of at most 18 digits, texts of at most 200 characters and lists of at most 100 items, those on the way too; a
   list changes only while it has one name
 """

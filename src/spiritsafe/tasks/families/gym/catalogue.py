@@ -1,6 +1,6 @@
 """What is known of reasoning-gym's families: one line each, which are refused and why, what must be guarded.
 
-Data only. The refusals come from :mod:`spiritsafe.tasks.audit`; a family that is not listed here (a newer release of
+Data only. The refusals come from :mod:`spiritsafe.tasks.grading.audit`; a family that is not listed here (a newer release of
 the library) can be used, but nobody has audited it.
 """
 

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from typing import Any, final
 
 from spiritsafe.core.errors import TaskError
+from spiritsafe.core.process.children.pool import ChildFailure, ChildPool, Handler, shared_pool
 from spiritsafe.core.records import Message, Problem, Verdict
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.tasks.answers.claims import claimed_value
@@ -31,7 +32,6 @@ from spiritsafe.tasks.answers.extract import (
     rival_mark,
     without_invisible,
 )
-from spiritsafe.tasks.children.pool import ChildFailure, ChildPool, Handler, shared_pool
 from spiritsafe.tasks.families.gym.catalogue import GYM_FAMILIES, REFUSED, REVISION, REVISIONS
 from spiritsafe.tasks.family import Family
 from spiritsafe.tasks.spec import TaskSpec, canonical_name, check_keys, nearest

@@ -1,4 +1,4 @@
-"""Checks instructions inside a child process, under the limits of :mod:`spiritsafe.tasks.children.pool`."""
+"""Checks instructions inside a child process, under the limits of :mod:`spiritsafe.core.process.children.pool`."""
 
 from __future__ import annotations
 

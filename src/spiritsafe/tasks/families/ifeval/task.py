@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, final
 
 from spiritsafe.core.errors import TaskError
+from spiritsafe.core.process.children.pool import ChildFailure, ChildPool, Handler, shared_pool
 from spiritsafe.core.records import Message, Problem, Record, Verdict
 from spiritsafe.tasks.answers.extract import normalise
-from spiritsafe.tasks.children.pool import ChildFailure, ChildPool, Handler, shared_pool
 from spiritsafe.tasks.data.knobs import DataSources, ExamDataKnobs
 from spiritsafe.tasks.families.ifeval.instructions import fault_of
 from spiritsafe.tasks.family import Family

@@ -1,4 +1,4 @@
-"""Runs math-verify inside a child process, under the limits of :mod:`spiritsafe.tasks.children.pool`."""
+"""Runs math-verify inside a child process, under the limits of :mod:`spiritsafe.core.process.children.pool`."""
 
 from __future__ import annotations
 

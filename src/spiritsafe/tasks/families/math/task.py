@@ -18,12 +18,12 @@ from typing import Annotated, Any, Literal, final
 from pydantic import BeforeValidator
 
 from spiritsafe.core.errors import TaskError
+from spiritsafe.core.process.children.pool import ChildFailure, ChildPool, Handler, shared_pool
 from spiritsafe.core.records import Message, Problem, Status, Verdict
 from spiritsafe.tasks.answers.claims import AnswerClaim, claimed_text, claimed_value, read_value, same_value
 from spiritsafe.tasks.answers.extract import marked_spans, normalise
 from spiritsafe.tasks.answers.formulas import equal_parts, one_formula
 from spiritsafe.tasks.answers.numerals import Decimal, tidy
-from spiritsafe.tasks.children.pool import ChildFailure, ChildPool, Handler, shared_pool
 from spiritsafe.tasks.data.knobs import DataSources, ExamDataKnobs
 from spiritsafe.tasks.family import Family
 from spiritsafe.tasks.spec import TaskSpec, resolve_knobs

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from spiritsafe.tasks.code.languages.signature import CodeSignature, ValueType
+from spiritsafe.tasks.code.languages.signature import CodeSignature, ValueType, is_value
 from spiritsafe.tasks.code.languages.trial import Failure, Trial, TrialOutcome, input_lines
 from spiritsafe.tasks.sandbox.job import Run, RunResult, Step, StepResult, Stop
 
@@ -110,7 +112,25 @@ def test_a_compiler_that_refuses_speaks_for_every_input() -> None:
     assert found[0].kind == "compile"
     assert len(found[0].reason) < 1100
     slow = RunResult(steps=(StepResult(), StepResult()), stop="time", files={}, layer="none")
-    assert trial.outcomes(slow)[0] == Failure("compile", "the compiler took too long")
+    assert trial.outcomes(slow)[0] == Failure("compile", "the compiler was ended: time")
+
+
+_WORDS = ["MARK", "MARK 0", "MARK 1", "0", "1", "-1", "+2", "²", "!crash", "!nonsense", "ended 24", "ended ²", "x", ""]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(_WORDS), st.sampled_from([" ", "\n"])), max_size=12),
+    st.sampled_from(["int", "bool", "str", "ints"]),
+)
+@example([("MARK 0", " "), ("²", " "), ("x", "\n")], "str")
+@example([("MARK", " "), ("²", "\n"), ("MARK", " "), ("ended 24", "\n")], "int")
+def test_whatever_is_said_there_are_outcomes(parts: list[tuple[str, str]], kind: ValueType) -> None:
+    """A solution that finds the mark may say anything."""
+    said = "".join(word + gap for word, gap in parts)
+    steps = (StepResult(code=0), StepResult(code=0, out=said.encode("latin-1"), err=said.encode("utf-8")))
+    result = RunResult(steps=steps, stop=None, files={}, layer="none")
+    found = Trial(run=RUN, mark="MARK", result=kind, num_inputs=2).outcomes(result)
+    assert all(isinstance(one, Failure) or is_value(one, kind) for one in found)
 
 
 def test_inputs_are_lines_of_numbers_and_texts() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from spiritsafe.tasks.code.mutants.registry import mutants_of
 from spiritsafe.tasks.code.templates.catalogue import templates
-from spiritsafe.tasks.code.templates.hidden import hidden_inputs, noticed_by
+from spiritsafe.tasks.code.templates.hidden import _Bounded, hidden_inputs, noticed_by
 from spiritsafe.tasks.code.templates.inputs import whole
 from spiritsafe.tasks.code.templates.template import Exercise
 
@@ -35,6 +35,36 @@ def test_a_fault_is_noticed_where_it_shows() -> None:
 def test_programs_that_never_end_are_stopped_and_soon_left_alone(endless: str) -> None:
     faulty = _GOLD.replace("n = n // 2", endless)
     assert noticed_by(_EXERCISE, faulty, [(0,), (7,), (9,), (11,), (13,)]) == {1, 2}
+
+
+@pytest.mark.parametrize(
+    "grown",
+    [
+        "x = x + x",
+        "x += x",
+        "t = t + t",
+        "y = y * y",
+        "y *= y + 2",
+        "y = y ** y",
+        "y = y << y",
+        "x = x * 9",
+        "x = 9 * x",
+        "z = [0] * 10 ** 9",
+        "t = t * 99",
+    ],
+)
+def test_values_that_grow_by_leaps_are_stopped(grown: str) -> None:
+    head = "def count(n: int) -> int:\n    x = [1, 2]\n    t = 'ab'\n    y = 2 + n\n    for i in range(n):\n        "
+    exercise = Exercise(gold=f"{head}y += 1\n    return 0\n", wordings=("",), supplies=(whole(0, 300),))
+    assert noticed_by(exercise, f"{head}{grown}\n    return 0\n", [(0,), (100,), (100,), (100,)]) == {1, 2}
+
+
+def test_counted_programs_compute_what_they_did() -> None:
+    for name, made in templates().items():
+        exercise = made.exercise(made.draw(Random(name)))
+        answers = [exercise.answer(arguments) for arguments in exercise.inputs(Random(0), 60)]
+        bounded = _Bounded(exercise.gold)
+        assert [bounded.call(arguments, None) for arguments in exercise.inputs(Random(0), 60)] == answers
 
 
 def test_a_program_may_be_slower_than_the_gold_solution() -> None:

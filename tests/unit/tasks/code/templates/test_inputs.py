@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from spiritsafe.tasks.code.templates.inputs import Supply, mixed, rows, text, truth, whole
+from spiritsafe.tasks.code.templates.inputs import Supply, mixed, rows, strings, truth, whole
 
 
 def _many(supply: Supply, count: int = 2_000) -> list[object]:
@@ -44,18 +44,18 @@ def test_lists_are_of_all_lengths_and_kinds() -> None:
 
 
 def test_texts_are_of_their_characters_and_pieces() -> None:
-    supply = text("abc-", 2, 9, ("-c-", "toolongtobeanedgeofthis"))
+    supply = strings("abc-", 2, 9, ("-c-", "toolongtobeanedgeofthis"))
     drawn = [str(value) for value in _many(supply)]
     assert {len(value) for value in drawn} == set(range(2, 10))
     assert all(2 <= len(str(edge)) <= 9 for edge in supply.edges)
     assert "-c-" in supply.edges
     assert sum("-c-" in value for value in drawn) > len(drawn) // 5
     assert any(set(value) == set("abc-") for value in drawn)
-    assert "" in text("ab").edges
+    assert "" in strings("ab").edges
 
 
 def test_inputs_are_different_and_begin_with_edges_of_every_parameter() -> None:
-    supplies = (whole(-30, 30, 7), text("xyz", 0, 6), truth())
+    supplies = (whole(-30, 30, 7), strings("xyz", 0, 6), truth())
     found = mixed(supplies, Random(1), 60)
     assert len({repr(arguments) for arguments in found}) == len(found) == 60
     for place, supply in enumerate(supplies):

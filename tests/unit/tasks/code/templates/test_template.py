@@ -17,9 +17,9 @@ from spiritsafe.tasks.code.templates.template import (
     asking,
     grown,
     loaded,
+    moved,
     plus,
     scaled,
-    shifted,
     signature_of,
     template,
 )
@@ -42,7 +42,7 @@ def _ordered(s: dict[str, Any]) -> dict[str, Any] | None:
 def _made(size: int) -> Template:
     @template(level=2, settle=_ordered, a=range(size), b=range(size), word=("up", "down"))
     def _between(a: int, b: int, word: str) -> Exercise:
-        gold = f"def pick(x: int) -> int:\n    return x{shifted(a)}{shifted(b)}\n"
+        gold = f"def pick(x: int) -> int:\n    return x{moved(a)}{moved(b)}\n"
         return Exercise(
             gold=gold, wordings=(f"{word} {a} {b}", f"{a} {b} {word}"), notes="Go.", supplies=(whole(0, 9),)
         )
@@ -85,6 +85,18 @@ def test_an_exercise_says_what_is_wanted() -> None:
     assert len(exercise.inputs(Random(0), 4)) == 4
 
 
+def test_examples_are_handy_right_and_of_different_results() -> None:
+    gold = "def is_long(values: list[int]) -> bool:\n    return len(values) > 3\n"
+    exercise = Exercise(gold=gold, wordings=("",), supplies=(rows(whole(0, 99), most=6),))
+    for seed in range(20):
+        examples = exercise.examples(Random(seed), 3)
+        assert len({repr(arguments) for arguments, _ in examples}) == 3
+        assert {answer for _, answer in examples} == {True, False}
+        assert all(exercise.answer(arguments) == answer for arguments, answer in examples)
+        assert max(len(repr(arguments)) for arguments, _ in examples) < 45
+    assert exercise.examples(Random(3), 3) == exercise.examples(Random(3), 3) != exercise.examples(Random(4), 3)
+
+
 def test_the_last_function_is_asked_for_and_leaves_its_arguments_alone() -> None:
     assert signature_of(_GOLD) == CodeSignature(
         "extend", (("values", "ints"), ("name", "str"), ("is_long", "bool"), ("n", "int")), "ints"
@@ -97,7 +109,7 @@ def test_the_last_function_is_asked_for_and_leaves_its_arguments_alone() -> None
 
 
 def test_code_and_words_for_numbers() -> None:
-    assert [shifted(n) for n in (3, 0, -3)] == [" + 3", "", " - 3"]
+    assert [moved(n) for n in (3, 0, -3)] == [" + 3", "", " - 3"]
     assert [scaled("x", n) for n in (1, -1, 5, -5)] == ["x", "-x", "x * 5", "x * -5"]
     assert [added("y", n) for n in (1, -1, 5, -5)] == [" + y", " - y", " + y * 5", " - y * 5"]
     assert [grown(n) for n in (3, -3)] == ["+= 3", "-= 3"]

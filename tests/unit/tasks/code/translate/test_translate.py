@@ -65,3 +65,15 @@ def test_python_is_only_read() -> None:
         translate(source, CodeSignature("runs", (("s", "str"),), "int"), "python")
     with pytest.raises(SubsetError, match="another signature"):
         translate(source, CodeSignature("runs", (("t", "str"),), "str"), "cobol")
+
+
+@pytest.mark.parametrize("language", ["fortran", "cobol"])
+def test_what_is_deep_inside_is_not_worked_out_again_for_each_level(language: str) -> None:
+    """Else this would take hours."""
+    value, condition = "n", "n > 0"
+    for depth in range(14):
+        value = f"({depth} if {condition} else {value})"
+        condition = f"(n > {depth} and (xs[{depth % 3}] > 1 or {condition}))"
+    source = f"def f(n: int, xs: list[int]) -> int:\n    return 1 + {value}\n"
+    signature = CodeSignature("f", (("n", "int"), ("xs", "ints")), "int")
+    assert translate(source, signature, language)

@@ -11,8 +11,8 @@ import pytest
 from table_parts import write_rows
 
 from spiritsafe.core.errors import SourceError, TaskError
-from spiritsafe.tasks.audit import audit_task
 from spiritsafe.tasks.exam_bucket import exam_problems
+from spiritsafe.tasks.grading.audit import audit_task
 from spiritsafe.tasks.registry import load_named, load_task
 from spiritsafe.tasks.splits import bucket_of, split_of
 from spiritsafe.tasks.task import Task

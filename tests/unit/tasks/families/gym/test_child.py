@@ -7,7 +7,7 @@ import pytest
 if importlib.util.find_spec("reasoning_gym") is None:
     pytest.skip("the extra gym is not installed", allow_module_level=True)
 
-from spiritsafe.tasks.children.pool import Handler, shared_pool
+from spiritsafe.core.process.children.pool import Handler, shared_pool
 from spiritsafe.tasks.families.gym.catalogue import EVALUATING
 
 

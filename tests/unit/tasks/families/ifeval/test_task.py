@@ -12,8 +12,8 @@ from table_parts import write_rows
 
 from spiritsafe.core.errors import TaskError
 from spiritsafe.core.records import Problem
-from spiritsafe.tasks.audit import audit_task
 from spiritsafe.tasks.families.ifeval.task import instruction_rates
+from spiritsafe.tasks.grading.audit import audit_task
 from spiritsafe.tasks.registry import load_named, load_task
 
 if importlib.util.find_spec("langdetect") is None or importlib.util.find_spec("punkt") is None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from spiritsafe.core.errors import SourceError, TaskError
+from spiritsafe.core.process.children.pool import ChildPool
 from spiritsafe.core.records import Problem
-from spiritsafe.tasks.children.pool import ChildPool
 from spiritsafe.tasks.exam_bucket import exam_problems
 from spiritsafe.tasks.families.math.task import MathKnobs, MathTask, ValueVerifier, gold_and_solution
 from spiritsafe.tasks.registry import load_task

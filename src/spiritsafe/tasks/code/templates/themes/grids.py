@@ -6,7 +6,7 @@ from itertools import combinations, product
 from typing import Any
 
 from spiritsafe.tasks.code.templates.inputs import Arguments, rows, whole
-from spiritsafe.tasks.code.templates.template import Exercise, asking, scaled, shifted, template
+from spiritsafe.tasks.code.templates.template import Exercise, asking, moved, scaled, template
 from spiritsafe.tasks.code.templates.themes.phrases import CONDITIONS, condition_code, condition_words, numbers_near
 
 _GRID = (
@@ -270,16 +270,16 @@ def turn(cells: list[int], width: int) -> list[int]:
         for column in range({inner}):
             x = cells[{source}]
             if (row + column) % {m} == {r}:
-                x = {scaled("x", a)}{shifted(b)}
+                x = {scaled("x", a)}{moved(b)}
             turned.append(x)
     return turned
 """,
         wordings=(
             f"First {turn.replace('turn', 'turn the grid', 1).replace('mirror', 'mirror the grid', 1)}. Then change "
             f"each number x in the new grid whose row number plus column number (both from 0) leaves remainder {r} "
-            f"when divided by {m} to {a} * x{shifted(b)}. Return the new grid row by row.",
+            f"when divided by {m} to {a} * x{moved(b)}. Return the new grid row by row.",
             f"Return, row by row, the grid that comes out of two steps: (1) {turn} (2) where (row + column) modulo "
-            f"{m} is {r}, rows and columns of the new grid counted from 0, replace x by {a} * x{shifted(b)}.",
+            f"{m} is {r}, rows and columns of the new grid counted from 0, replace x by {a} * x{moved(b)}.",
         ),
         notes=f"{_GRID} An empty list stays empty.",
         supplies=(rows(whole(-60, 60), most=24), whole(1, 6, 3)),

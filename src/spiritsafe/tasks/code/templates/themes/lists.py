@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spiritsafe.tasks.code.templates.inputs import rows, whole
-from spiritsafe.tasks.code.templates.template import Exercise, added, asking, plus, scaled, shifted, template
+from spiritsafe.tasks.code.templates.template import Exercise, added, asking, moved, plus, scaled, template
 from spiritsafe.tasks.code.templates.themes.phrases import (
     CHANGES,
     CONDITIONS,
@@ -23,7 +23,7 @@ def _both_ends(a: int, b: int, c: int) -> Exercise:
     return Exercise(
         gold=f"""\
 def ends(values: list[int]) -> int:
-    return {scaled("values[0]", a)}{added("values[-1]", b)}{shifted(c)}
+    return {scaled("values[0]", a)}{added("values[-1]", b)}{moved(c)}
 """,
         wordings=(
             f"Return {a} times the first number of the list {plus(b)} times its last number, {plus(c)}.",
@@ -41,7 +41,7 @@ def _whole_list(a: int, b: int, fold: str) -> Exercise:
     return Exercise(
         gold=f"""\
 def measure(values: list[int]) -> int:
-    return {scaled(f"{fold}(values)", a)}{shifted(b)}
+    return {scaled(f"{fold}(values)", a)}{moved(b)}
 """,
         wordings=(
             f"Return {a} times {words} all numbers of the list, {plus(b)}.",
@@ -61,7 +61,7 @@ def chosen_total(values: list[int]) -> int:
     for x in values:
         if {condition_code(condition, "x")}:
             total += {"x" if fold == "sum" else "1"}
-    return {scaled("total", w)}{shifted(b)}
+    return {scaled("total", w)}{moved(b)}
 """,
         wordings=(
             f"Take the {fold} of those numbers of the list {condition_words(condition)}. Return it multiplied by "
@@ -156,7 +156,7 @@ def weigh(values: list[int]) -> int:
     total = 0
     for i in range(len(values)):
         if i % {m} == {r}:
-            total += values[i] * ({scaled("i", a)}{shifted(b)})
+            total += values[i] * ({scaled("i", a)}{moved(b)})
         else:
             total += values[i]
     return total
@@ -164,9 +164,9 @@ def weigh(values: list[int]) -> int:
         wordings=(
             f"Places in the list are numbered from 0. A number at a place i that leaves remainder {r} when divided "
             f"by "
-            f"{m} counts {a} * i{shifted(b)} times, every other number counts once. Return the total.",
+            f"{m} counts {a} * i{moved(b)} times, every other number counts once. Return the total.",
             "Return the sum of all numbers of the list, where the number at index i (the first has index 0) is first "
-            f"multiplied by {a} * i{shifted(b)} if i modulo {m} is {r}.",
+            f"multiplied by {a} * i{moved(b)} if i modulo {m} is {r}.",
         ),
         notes="The total of an empty list is 0.",
         supplies=(rows(_NUMBERS, most=14),),
@@ -248,7 +248,7 @@ def _own_order(m: int, pivot: int, is_down: bool, ties: str) -> Exercise:
     return Exercise(
         gold=f"""\
 def rank(x: int) -> int:
-    return abs(x{shifted(-pivot)}) % {m}
+    return abs(x{moved(-pivot)}) % {m}
 
 
 def comes_before(x: int, y: int) -> bool:
@@ -341,7 +341,7 @@ def _one_of_each_kind(m: int, c: int, keeps: str) -> Exercise:
     return Exercise(
         gold=f"""\
 def sort_of(x: int) -> int:
-    return abs(x{shifted(-c)}) % {m}
+    return abs(x{moved(-c)}) % {m}
 
 
 def one_of_each(values: list[int]) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
-from spiritsafe.tasks.code.templates.inputs import rows, text, whole
+from spiritsafe.tasks.code.templates.inputs import rows, strings, whole
 from spiritsafe.tasks.code.templates.template import Exercise, added, asking, scaled, template
 
 
@@ -60,7 +60,7 @@ def robot(commands: str) -> int:
             f"present number) modulo {cells}, T = turn round, so that forward and backward change their meaning; "
             f"anything else does nothing. Return {result}. Forward is at first towards higher numbers.",
         ),
-        supplies=(text("RRRLLJT-", most=24, pieces=("RR", "LL", "RJ", "TR", "RRRRRRRR", "LT")),),
+        supplies=(strings("RRRLLJT-", most=24, pieces=("RR", "LL", "RJ", "TR", "RRRRRRRR", "LT")),),
     )
 
 
@@ -101,7 +101,7 @@ def run(program: str) -> int:
             f"{words}; ignore the rest. Return the result.",
         ),
         supplies=(
-            text(
+            strings(
                 "++--**!x",
                 most=20,
                 pieces=("+", "--", "*!", "-*", "***", "!", "+" * 6, "-" * 6 + "*", "-----!", "--!", "!-!"),
@@ -162,7 +162,7 @@ def machine(text: str) -> int:
             "Each character of a text takes a machine from one state to the next. The first state is 0. The rules "
             f"are: {'; '.join(rules)}. Return {result}.",
         ),
-        supplies=(text(f"{one}{other}{one}{other}?", most=16),),
+        supplies=(strings(f"{one}{other}{one}{other}?", most=16),),
     )
 
 
@@ -231,7 +231,7 @@ def run(program: str) -> int:
             f"{result} when the program has ended; if nothing is on the stack, return {failure}.",
         ),
         supplies=(
-            text("0123456789++++dxxp ", most=20, pieces=("12+", "7d", "34x", "9", "5p", "++", "8x+", "12x", "d+")),
+            strings("0123456789++++dxxp ", most=20, pieces=("12+", "7d", "34x", "9", "5p", "++", "8x+", "12x", "d+")),
         ),
     )
 

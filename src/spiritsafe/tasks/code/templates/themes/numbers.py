@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from spiritsafe.tasks.code.templates.inputs import whole
-from spiritsafe.tasks.code.templates.template import Exercise, added, grown, plus, scaled, shifted, template
+from spiritsafe.tasks.code.templates.template import Exercise, added, grown, moved, plus, scaled, template
 
 _FACTORS = (*range(-20, 0), *range(2, 21))
 _WORDS = ("red", "blue", "tick", "tock", "ping", "pong", "salt", "iron", "left", "north")
@@ -16,7 +16,7 @@ def _scaled_and_moved(a: int, b: int) -> Exercise:
     return Exercise(
         gold=f"""\
 def convert(x: int) -> int:
-    return {scaled("x", a)}{shifted(b)}
+    return {scaled("x", a)}{moved(b)}
 """,
         wordings=(
             f"Return the number x multiplied by {a}, then with {b} added.",
@@ -31,7 +31,7 @@ def _weighted_pair(a: int, b: int, c: int) -> Exercise:
     return Exercise(
         gold=f"""\
 def combine(x: int, y: int) -> int:
-    return {scaled("x", a)}{added("y", b)}{shifted(c)}
+    return {scaled("x", a)}{added("y", b)}{moved(c)}
 """,
         wordings=(
             f"Return {a} times x {plus(b)} times y {plus(c)}.",
@@ -43,7 +43,7 @@ def combine(x: int, y: int) -> int:
 
 @template(level=1, a=range(-50, 51), m=range(2, 41))
 def _share(a: int, m: int) -> Exercise:
-    start = f"(x{shifted(a)})" if a else "x"
+    start = f"(x{moved(a)})" if a else "x"
     return Exercise(
         gold=f"""\
 def share(x: int) -> int:
@@ -64,7 +64,7 @@ def _kept_within(b: int, low: int, width: int) -> Exercise:
     return Exercise(
         gold=f"""\
 def limit(x: int) -> int:
-    return min(max(x{shifted(b)}, {low}), {high})
+    return min(max(x{moved(b)}, {low}), {high})
 """,
         wordings=(
             f"Add {b} to x. If the result is less than {low}, return {low}; if it is greater than {high}, return "
@@ -104,11 +104,11 @@ def is_chosen(x: int) -> bool:
 
 @template(level=1, c=range(-50, 51), a=(*range(-9, 0), *range(2, 10)), b=range(-20, 21))
 def _weighted_gap(c: int, a: int, b: int) -> Exercise:
-    distance = f"abs(x{shifted(-c)})"
+    distance = f"abs(x{moved(-c)})"
     return Exercise(
         gold=f"""\
 def gap(x: int) -> int:
-    return {scaled(distance, a)}{shifted(b)}
+    return {scaled(distance, a)}{moved(b)}
 """,
         wordings=(
             f"Return the distance between x and {c} (never negative), multiplied by {a}, {plus(b)}.",
@@ -138,8 +138,8 @@ def _two_rates(t: int, a: int, b: int, c: int, d: int) -> Exercise:
         gold=f"""\
 def rate(x: int) -> int:
     if x < {t}:
-        return {scaled("x", a)}{shifted(b)}
-    return {scaled("x", c)}{shifted(d)}
+        return {scaled("x", a)}{moved(b)}
+    return {scaled("x", c)}{moved(d)}
 """,
         wordings=(
             f"If x is less than {t}, return {a} times x {plus(b)}; otherwise return {c} times x {plus(d)}.",

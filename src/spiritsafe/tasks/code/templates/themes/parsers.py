@@ -5,8 +5,8 @@ from __future__ import annotations
 from re import sub
 from typing import Any
 
-from spiritsafe.tasks.code.templates.inputs import text
-from spiritsafe.tasks.code.templates.template import Exercise, added, scaled, shifted, template
+from spiritsafe.tasks.code.templates.inputs import strings
+from spiritsafe.tasks.code.templates.template import Exercise, added, moved, scaled, template
 
 
 def _what_matters_to_numbers(s: dict[str, Any]) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def read_numbers(text: str) -> int:
         ),
         notes="No more than 9 decimal digits stand in a row.",
         supplies=(
-            text(
+            strings(
                 "0123456789" + separator * 4 + sign * 2 + "x.",
                 most=30,
                 pieces=(
@@ -144,7 +144,7 @@ def nesting(text: str) -> int:
         ),
         notes="Without any bracket there is no depth, and 0 is returned.",
         supplies=(
-            text(
+            strings(
                 f"{opening}{closing}ab",
                 most=20,
                 pieces=(
@@ -178,7 +178,7 @@ def _own_operators(low: str, high: str, a: int, b: int, c: int, d: int, is_tight
         else "operators are done strictly from left to right, both are equally strong"
     )
     weak = f"({scaled('x', a)}{added('y', b)}) % {m}"
-    strong = f"({scaled('x * y', c)}{shifted(d)}) % {m}"
+    strong = f"({scaled('x * y', c)}{moved(d)}) % {m}"
     if is_tight:
         gold = f"""\
 def weak(x: int, y: int) -> int:
@@ -257,7 +257,7 @@ def calculate(text: str) -> int:
         notes="The text is such a calculation of at least one number; a single number is its own result, without "
         f"modulo. Remainders are from 0 to {m - 1}.",
         supplies=(
-            text(
+            strings(
                 "0123456789" + low * 4 + high * 4,
                 least=1,
                 most=20,
@@ -315,5 +315,5 @@ def check_number(text: str) -> int:
             f"over and over. Add up digit times weight{crossing}, and return the sum modulo {m}.",
         ),
         notes="Without digits the result is 0.",
-        supplies=(text("0123456789123456789- ", most=22, pieces=("12", "99", "5", "-", "4711", "08 ", "7")),),
+        supplies=(strings("0123456789123456789- ", most=22, pieces=("12", "99", "5", "-", "4711", "08 ", "7")),),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from spiritsafe.tasks.code.templates.template import scaled, shifted
+from spiritsafe.tasks.code.templates.template import moved, scaled
 
 CONDITIONS = (
     *(f"above {n}" for n in range(-15, 41) if n != -1),
@@ -88,11 +88,11 @@ def change_code(change: str, name: str) -> str:
     """The variable ``name`` after the change."""
     match change.split():
         case ["times", a, "plus", b]:
-            return f"{scaled(name, int(a))}{shifted(int(b))}"
+            return f"{scaled(name, int(a))}{moved(int(b))}"
         case ["plus", b]:
-            return f"{name}{shifted(int(b))}"
+            return f"{name}{moved(int(b))}"
         case ["square", "plus", b]:
-            return f"{name} * {name}{shifted(int(b))}"
+            return f"{name} * {name}{moved(int(b))}"
         case ["quotient", m]:
             return f"{name} // {m}"
     return f"{name} % {change.split()[1]}"
@@ -102,11 +102,11 @@ def change_words(change: str, name: str = "x") -> str:
     """What a number ``name`` becomes."""
     match change.split():
         case ["times", a, "plus", b]:
-            return f"{a} * {name}{shifted(int(b))}"
+            return f"{a} * {name}{moved(int(b))}"
         case ["plus", b]:
-            return f"{name}{shifted(int(b))}"
+            return f"{name}{moved(int(b))}"
         case ["square", "plus", b]:
-            return f"{name} * {name}{shifted(int(b))}"
+            return f"{name} * {name}{moved(int(b))}"
         case ["quotient", m]:
             return f"{name} / {m} rounded down (towards minus infinity)"
     divisor = int(change.split()[1])

@@ -6,7 +6,7 @@ from math import gcd
 from string import ascii_letters
 from typing import Any
 
-from spiritsafe.tasks.code.templates.inputs import rows, text, whole
+from spiritsafe.tasks.code.templates.inputs import rows, strings, whole
 from spiritsafe.tasks.code.templates.template import Exercise, added, asking, scaled, template
 from spiritsafe.tasks.code.templates.themes.phrases import (
     CHANGES,
@@ -183,7 +183,7 @@ def digest(text: str) -> int:
             f"changes the digest d to (3 * d + y) modulo {m}, never negative, with y being {change_words(change)}; "
             f"but only numbers x {condition_words(condition)} count. Return the digest.",
         ),
-        supplies=(text(ascii_letters + " 1,", most=20, pieces=("a", "z", "Az", "hello", "Quiz", "m")),),
+        supplies=(strings(ascii_letters + " 1,", most=20, pieces=("a", "z", "Az", "hello", "Quiz", "m")),),
     )
 
 

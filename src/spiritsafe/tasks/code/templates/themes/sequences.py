@@ -6,7 +6,7 @@ from math import gcd
 from typing import Any
 
 from spiritsafe.tasks.code.templates.inputs import whole
-from spiritsafe.tasks.code.templates.template import Exercise, asking, plus, scaled, shifted, template
+from spiritsafe.tasks.code.templates.template import Exercise, asking, moved, plus, scaled, template
 
 _DIGIT_TESTS = {
     **{f"at least {k}": f"d >= {k}" for k in range(2, 10)},
@@ -48,7 +48,7 @@ def digit_score(n: int) -> int:
         rest = rest // 10
         if rest == 0:
             break
-    return {scaled("total", w)}{shifted(b)}
+    return {scaled("total", w)}{moved(b)}
 """,
         wordings=(
             f"Find {what} in n. Return it multiplied by {w}, {plus(b)}.",
@@ -79,7 +79,7 @@ def rewrite(n: int) -> int:
     result = 0
 {place}    for c in str(n):
         d = ord(c) - ord("0")
-{guard}        changed = ({scaled("d", a)}{shifted(b)}) % 10
+{guard}        changed = ({scaled("d", a)}{moved(b)}) % 10
         result = {grow}
     return result
 """,
@@ -199,13 +199,13 @@ def total(n: int) -> int:
     result = 0
     for i in range(1, n + 1):
         if i % {m} == {r}:
-            result += {scaled("i", a)}{shifted(b)}
+            result += {scaled("i", a)}{moved(b)}
     return result
 """,
         wordings=(
-            f"For every number i from 1 to n that leaves remainder {r} when divided by {m}, add {a} * i{shifted(b)} "
+            f"For every number i from 1 to n that leaves remainder {r} when divided by {m}, add {a} * i{moved(b)} "
             "to a sum that starts at 0. Return the sum.",
-            f"On day i of a job you earn {a} * i{shifted(b)} coins (that may be negative), but only if the remainder "
+            f"On day i of a job you earn {a} * i{moved(b)} coins (that may be negative), but only if the remainder "
             f"of i divided by {m} is {r}. Return the total after days 1 to n.",
         ),
         notes="The result is 0 if n is less than 1.",
@@ -261,7 +261,7 @@ def term(n: int) -> int:
     before = {first}
     last = {second}
     for i in range(n):
-        following = ({scaled("last", a)} + {scaled("before", b)}{shifted(c)}) % {m}
+        following = ({scaled("last", a)} + {scaled("before", b)}{moved(c)}) % {m}
         before = last
         last = following
     return before

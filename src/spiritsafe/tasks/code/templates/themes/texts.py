@@ -5,8 +5,8 @@ from __future__ import annotations
 from string import ascii_lowercase, ascii_uppercase, digits
 from typing import Any
 
-from spiritsafe.tasks.code.templates.inputs import text
-from spiritsafe.tasks.code.templates.template import Exercise, grown, plus, scaled, shifted, template
+from spiritsafe.tasks.code.templates.inputs import strings
+from spiritsafe.tasks.code.templates.template import Exercise, grown, moved, plus, scaled, template
 
 _LETTERS = ascii_lowercase + ascii_uppercase
 _KINDS = {
@@ -27,7 +27,7 @@ _ALIKE = "abAB1 ."  # one character of each sort that the kinds tell apart
 _MEMBERS = dict(zip(_KINDS, ("ab", "AB", "abAB", "aA", "1", " ", "1 .", "abAB ."), strict=True))
 _FIRST_POINTS = range(1, 8)
 _OTHER_POINTS = (*range(-5, 0), *range(1, 6))
-_ANY = text(_LETTERS + digits + "  ..,-", most=24, pieces=("Hello", "a", "Z", "zZ", "42", " ", "aei", "OU", "9z"))
+_ANY = strings(_LETTERS + digits + "  ..,-", most=24, pieces=("Hello", "a", "Z", "zZ", "42", " ", "aei", "OU", "9z"))
 
 
 def _same_points(s: dict[str, Any]) -> dict[str, Any] | None:
@@ -103,11 +103,11 @@ def encode(text: str) -> str:
     result = ""
     for c in text:
         if c >= "a" and c <= "z":
-            c = chr((ord(c) - 97{shifted(k)}) % 26 + 97)
+            c = chr((ord(c) - 97{moved(k)}) % 26 + 97)
         elif c >= "A" and c <= "Z":
-            c = chr((ord(c) - 65{shifted(upper)}) % 26 + 65)
+            c = chr((ord(c) - 65{moved(upper)}) % 26 + 65)
         elif c >= "0" and c <= "9":
-            c = chr((ord(c) - 48{shifted(j)}) % 10 + 48)
+            c = chr((ord(c) - 48{moved(j)}) % 10 + 48)
         result = {"c + result" if is_reversed else "result + c"}
     return result
 """,
@@ -160,11 +160,11 @@ def _length_score(a: int, b: int, part: str) -> Exercise:
     return Exercise(
         gold=f"""\
 def score(text: str) -> int:
-    return {scaled(code, a)}{shifted(b)}
+    return {scaled(code, a)}{moved(b)}
 """,
         wordings=(f"Return {a} times {words}, {plus(b)}.", f"Multiply {words} by {a}, add {b}, and return the result."),
         notes="" if part == "all" else "The text is not empty.",
-        supplies=(_ANY if part == "all" else text(_LETTERS + digits, least=1, pieces=("Az", "zZ")),),
+        supplies=(_ANY if part == "all" else strings(_LETTERS + digits, least=1, pieces=("Az", "zZ")),),
     )
 
 
@@ -200,7 +200,7 @@ def clean(text: str) -> str:
             f'Return the text with "{new}" in all places where it has {name} and without any "{cut}"{ending}.',
         ),
         notes="Only these very characters are replaced or removed: a capital letter is another character.",
-        supplies=(text(f"{old}{new}{cut}{cut}abXY-Qz{old.upper()}{cut.upper()}", most=18),),
+        supplies=(strings(f"{old}{new}{cut}{cut}abXY-Qz{old.upper()}{cut.upper()}", most=18),),
     )
 
 
@@ -252,7 +252,7 @@ def pack(text: str) -> str:
             f"Runs of fewer than {least} are copied.",
         ),
         supplies=(
-            text(
+            strings(
                 "aAbB1 ",
                 most=34,
                 pieces=("a" * least, "b" * (least - 1), "aA" * 3, "A" * most, "bBb", "c" * (most + 1)),
@@ -314,7 +314,7 @@ def words(text: str) -> {"str" if asked == "joined" else "int"}:
             f"parts, and keep the parts of length {least} or more{such.replace(' and', ' with', 1)}. Return {what}.",
         ),
         supplies=(
-            text(
+            strings(
                 "aeibcdU" + separator * 3,
                 most=30,
                 pieces=(
@@ -343,11 +343,11 @@ def words(text: str) -> {"str" if asked == "joined" else "int"}:
 )
 def _checksum(a: int, b: int, m: int, start: int, is_chained: bool) -> Exercise:
     step = (
-        f"(total * 31 + ord(text[i]) * ({scaled('i', a)}{shifted(b)})) % {m}"
+        f"(total * 31 + ord(text[i]) * ({scaled('i', a)}{moved(b)})) % {m}"
         if is_chained
-        else f"(total + ord(text[i]) * ({scaled('i', a)}{shifted(b)})) % {m}"
+        else f"(total + ord(text[i]) * ({scaled('i', a)}{moved(b)})) % {m}"
     )
-    weight = f"{a} * i{shifted(b)}"
+    weight = f"{a} * i{moved(b)}"
     times = "multiplied by 31, plus" if is_chained else "plus"
     return Exercise(
         gold=f"""\

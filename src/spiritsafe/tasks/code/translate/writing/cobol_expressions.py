@@ -40,6 +40,7 @@ class CobolExpressions(ABC):
         self.result = function.result
         self.temporaries = Temporaries(Names([RESULT_NAME]), _PARTS)
         self._natural = natural_names(function)
+        self._flat: dict[Expr, bool] = {}
         self.variables = {name: parameter_name(name) for name, _ in function.parameters}
         for name, kind in function.locals:
             wanted = f"WS-{plain_name(name).replace('_', '-').upper()}"
@@ -61,9 +62,11 @@ class CobolExpressions(ABC):
 
     def is_flat(self, value: Expr) -> bool:
         """Whether it becomes an expression and no statements before it."""
-        with self.temporaries.tried(self.block) as before:
-            self._plain(value)
-        return not before
+        if value not in self._flat:  # asked again and again of what is deep inside
+            with self.temporaries.tried(self.block) as before:
+                self._plain(value)
+            self._flat[value] = not before
+        return self._flat[value]
 
     def _plain(self, value: Expr) -> str:
         """As an operand, whatever its kind."""

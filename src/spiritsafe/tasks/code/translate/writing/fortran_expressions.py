@@ -35,6 +35,7 @@ class FortranExpressions(ABC):
         self._names = Names([*INTRINSICS, *FORTRAN_FUNCTIONS, *called.values()])
         self._temporaries = Temporaries(self._names)
         self._natural = natural_names(function)
+        self._flat: dict[Expr, bool] = {}
         self._block = CodeBlock(2)
         self._variables: dict[str, str] = {}
 
@@ -56,9 +57,11 @@ class FortranExpressions(ABC):
 
     def _is_flat(self, value: Expr) -> bool:
         """Whether it becomes an expression and no statements before it."""
-        with self._temporaries.tried(self._block) as before:
-            self._text(value)
-        return not before
+        if value not in self._flat:  # asked again and again of what is deep inside
+            with self._temporaries.tried(self._block) as before:
+                self._text(value)
+            self._flat[value] = not before
+        return self._flat[value]
 
     def _is_stepwise(self, value: Expr) -> bool:
         """Whether later parts must not be worked out where earlier ones decide."""

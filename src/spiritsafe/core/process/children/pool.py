@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
-from spiritsafe.core.process.child_process import ChildProcess
+from spiritsafe.core.process.children.child_process import ChildProcess
 from spiritsafe.core.process.environment import child_environment
 
 _STARTUP_S = 180.0
@@ -70,7 +70,7 @@ class _Child:
 
     def __init__(self, memory_bytes: int) -> None:
         self.loaded: set[str] = set()
-        command = [sys.executable, "-m", "spiritsafe.tasks.children.main", str(memory_bytes)]
+        command = [sys.executable, "-m", "spiritsafe.core.process.children.main", str(memory_bytes)]
         self._process = ChildProcess(command, env=grader_environment(), keep_stderr=False)
 
     def ask(self, request: dict[str, Any], wall_s: float) -> dict[str, Any]:

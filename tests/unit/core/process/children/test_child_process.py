@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from spiritsafe.core.process import child_process
-from spiritsafe.core.process.child_process import ChildProcess
+from spiritsafe.core.process.children import child_process
+from spiritsafe.core.process.children.child_process import ChildProcess
 
 ECHO = "import sys\nfor line in sys.stdin: print(line.strip()[::-1], flush=True)"
 
@@ -188,7 +188,7 @@ def test_how_it_ended_is_told(code: str, said: tuple[str, str]) -> None:
 
 def test_the_output_is_for_answers_alone() -> None:
     child = python(
-        "import os\nfrom spiritsafe.core.process.child_process import take_stdout\nanswers = take_stdout()\n"
+        "import os\nfrom spiritsafe.core.process.children.child_process import take_stdout\nanswers = take_stdout()\n"
         "print('noise')\nos.write(1, b'noise of C\\n')\nprint('answer', file=answers, flush=True)"
     )
     assert child.receive(20) == b"answer\n"

@@ -9,7 +9,7 @@ import sys
 def talk(*requests: object) -> list[dict[str, object]]:
     text = "".join(json.dumps(request) + "\n" for request in requests)
     done = subprocess.run(
-        [sys.executable, "-m", "spiritsafe.tasks.children.main", str(4 << 30)],
+        [sys.executable, "-m", "spiritsafe.core.process.children.main", str(4 << 30)],
         input=text,
         capture_output=True,
         text=True,
@@ -21,7 +21,7 @@ def talk(*requests: object) -> list[dict[str, object]]:
 def test_load_call_and_leave_at_end_of_input() -> None:
     load = {
         "load": "k",
-        "module": "spiritsafe.tasks.children.faults",
+        "module": "spiritsafe.tasks.grading.faults",
         "attribute": "FaultyHandler",
         "arguments": {"fault": "raise"},
     }
@@ -38,7 +38,7 @@ def test_load_call_and_leave_at_end_of_input() -> None:
 def test_leaves_after_running_out_of_memory() -> None:
     load = {
         "load": "k",
-        "module": "spiritsafe.tasks.children.faults",
+        "module": "spiritsafe.tasks.grading.faults",
         "attribute": "FaultyHandler",
         "arguments": {"fault": "hog"},
     }
@@ -59,13 +59,13 @@ def test_prints_go_to_stderr() -> None:
 def test_an_orphan_that_sleeps_is_ended_by_its_own_timer() -> None:
     load = {
         "load": "k",
-        "module": "spiritsafe.tasks.children.faults",
+        "module": "spiritsafe.tasks.grading.faults",
         "attribute": "FaultyHandler",
         "arguments": {"fault": "hang"},
     }
     call = {"call": "k", "payload": 1, "cpu_s": 5, "wall_s": -4.5}
     done = subprocess.run(
-        [sys.executable, "-m", "spiritsafe.tasks.children.main", str(4 << 30)],
+        [sys.executable, "-m", "spiritsafe.core.process.children.main", str(4 << 30)],
         input=f"{json.dumps(load)}\n{json.dumps(call)}\n",
         capture_output=True,
         text=True,

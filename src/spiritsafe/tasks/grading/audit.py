@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import final
 
 from spiritsafe.core.errors import TaskError
+from spiritsafe.core.process.children.pool import ChildPool
 from spiritsafe.core.records import Problem, Record, Verdict
 from spiritsafe.tasks.answers.extract import parse_number
-from spiritsafe.tasks.children.faults import Fault, FaultyVerifier
-from spiritsafe.tasks.children.pool import ChildPool
+from spiritsafe.tasks.grading.faults import Fault, FaultyVerifier
 from spiritsafe.tasks.task import LabelledAnswers, NoMoreProblemsError, Task
 
 _MAX_CHANCE = 0.05

@@ -1,8 +1,8 @@
 """Injected faults end as "unscored" verdicts."""
 
+from spiritsafe.core.process.children.pool import ChildPool
 from spiritsafe.core.records import Problem
-from spiritsafe.tasks.audit import _FaultyTask
-from spiritsafe.tasks.children.pool import ChildPool
+from spiritsafe.tasks.grading.audit import _FaultyTask
 
 
 def test_a_crashing_verifier_is_unscored() -> None:

@@ -1,6 +1,6 @@
 """Handlers that misbehave on purpose: what the audit injects to prove that a broken verifier breaks nobody else.
 
-Each is a handler factory for :mod:`spiritsafe.tasks.children.pool`; the payload is ignored, except by
+Each is a handler factory for :mod:`spiritsafe.core.process.children.pool`; the payload is ignored, except by
 "none", the control, which gives it back.
 """
 
@@ -10,8 +10,8 @@ import os
 import time
 from typing import Any, Literal, final
 
+from spiritsafe.core.process.children.pool import ChildPool, Handler
 from spiritsafe.core.records import Problem, Verdict
-from spiritsafe.tasks.children.pool import ChildPool, Handler
 from spiritsafe.tasks.task import Verifier
 
 Fault = Literal["none", "hang", "spin", "crash", "raise", "hog"]
@@ -51,7 +51,7 @@ class FaultyVerifier(Verifier):
     isolated = True
 
     def __init__(self, fault: Fault, pool: ChildPool) -> None:
-        self._handler = Handler("spiritsafe.tasks.children.faults", "FaultyHandler", {"fault": fault})
+        self._handler = Handler("spiritsafe.tasks.grading.faults", "FaultyHandler", {"fault": fault})
         self._pool = pool
 
     def judge(self, problem: Problem, text: str) -> Verdict:

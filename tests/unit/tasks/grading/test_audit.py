@@ -11,7 +11,7 @@ from table_parts import write_rows
 from spiritsafe.core.errors import TaskError
 from spiritsafe.core.records import Message, Problem, Verdict
 from spiritsafe.tasks.answers.extract import extract_answer
-from spiritsafe.tasks.audit import AuditReport, audit_task
+from spiritsafe.tasks.grading.audit import AuditReport, audit_task
 from spiritsafe.tasks.registry import load_task
 from spiritsafe.tasks.task import Draft, Task, Verifier
 

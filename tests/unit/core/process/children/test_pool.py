@@ -10,11 +10,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from spiritsafe.tasks.children.pool import ChildFailure, ChildPool, Handler, shared_pool
+from spiritsafe.core.process.children.pool import ChildFailure, ChildPool, Handler, shared_pool
 
 ECHO = Handler("json", "JSONEncoder")  # importable, but not callable: a handler that always raises
 LENGTH = Handler("functools", "partial")  # takes no arguments here, so building it raises
-FAULT = "spiritsafe.tasks.children.faults"
+FAULT = "spiritsafe.tasks.grading.faults"
 
 
 @pytest.fixture(scope="module")
@@ -101,9 +101,9 @@ def test_a_child_that_died_while_nobody_asked_is_replaced() -> None:
 def test_children_end_with_their_parent() -> None:
     script = (
         "import os\n"
-        "from spiritsafe.tasks.children.pool import Handler, shared_pool\n"
-        "from spiritsafe.tasks.children.pool import _SHARED\n"
-        "h = Handler('spiritsafe.tasks.children.faults', 'FaultyHandler', {'fault': 'none'})\n"
+        "from spiritsafe.core.process.children.pool import Handler, shared_pool\n"
+        "from spiritsafe.core.process.children.pool import _SHARED\n"
+        "h = Handler('spiritsafe.tasks.grading.faults', 'FaultyHandler', {'fault': 'none'})\n"
         "print(shared_pool().call(h, 'correct'))\n"
         "print(_SHARED._idle[0]._process.pid, flush=True)\n"
         "os._exit(0)\n"  # no atexit: as after kill -9
@@ -127,11 +127,11 @@ def _alive(pid: int) -> bool:
 def test_inline_there_are_no_children_and_the_same_failures() -> None:
     """In a process of its own: it cannot be undone."""
     script = (
-        "from spiritsafe.tasks.children.pool import ChildFailure, Handler, serve_inline, shared_pool\n"
+        "from spiritsafe.core.process.children.pool import ChildFailure, Handler, serve_inline, shared_pool\n"
         "from spiritsafe.core.process.process_tree import descendants\n"
         "import os\n"
         "serve_inline()\n"
-        "fault = lambda kind: Handler('spiritsafe.tasks.children.faults', 'FaultyHandler', {'fault': kind})\n"
+        "fault = lambda kind: Handler('spiritsafe.tasks.grading.faults', 'FaultyHandler', {'fault': kind})\n"
         "print(shared_pool().call(fault('none'), 'x'))\n"
         "for handler in (fault('raise'), Handler('json', 'nothing')):\n"
         "    try: shared_pool().call(handler, None)\n"

@@ -1,4 +1,4 @@
-"""The child process that runs other people's code: ``python -m spiritsafe.tasks.children.main``.
+"""The child process that runs other people's code: ``python -m spiritsafe.core.process.children.main``.
 
 Protocol, one JSON object a line. In: ``{"load": key, "module": m, "attribute": a, "arguments": {…}}`` builds a handler;
 ``{"call": key, "payload": {…}, "cpu_s": n, "wall_s": x}`` calls it. Out: ``{"value": …}`` or ``{"raised": "…"}``.

@@ -1,0 +1,1 @@
+"""What goes into a run: models and data that are given."""
