@@ -8,11 +8,11 @@ import pytest
 from code_problems import PYTHON, in_fence, tax_problem
 
 from spiritsafe.core.errors import TaskError
-from spiritsafe.tasks.audit import audit_task
 from spiritsafe.tasks.code.languages import language as languages_module
 from spiritsafe.tasks.code.languages.language import Language, language_named
 from spiritsafe.tasks.families.code.solve import SolveVerifier
 from spiritsafe.tasks.families.mix import MixTask
+from spiritsafe.tasks.grading.audit import audit_task
 from spiritsafe.tasks.grading.pool import GraderPool
 from spiritsafe.tasks.registry import load_task
 from spiritsafe.tasks.sandbox import layers

@@ -1,6 +1,6 @@
 """How published problems of programming are laid out: HumanEval, MBPP, MultiPL-E, COBOLEval.
 
-In: a row of a data set. Out: an :class:`Asked`: what is asked, in which language, how answers are judged, and a gold
+In: a row of a data set. Out: an :class:`AskedProgram`: what is asked, in which language, how answers are judged, and a gold
 answer where the row has one. A layout is told by the names of its fields.
 """
 
@@ -20,7 +20,7 @@ _TYPES = ("Bool", "Int", "Float", "String")
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class AskedProgram:
     """A problem of programming.
 
     Attributes:
@@ -40,7 +40,7 @@ class Asked:
     suite: dict[str, Any] = field(default_factory=dict)
 
 
-def asked_of(row: Mapping[str, Any], place: str) -> Asked:
+def asked_of(row: Mapping[str, Any], place: str) -> AskedProgram:
     """The problem of a row.
 
     Raises:
@@ -62,9 +62,9 @@ def asked_of(row: Mapping[str, Any], place: str) -> Asked:
     )
 
 
-def _humaneval(row: Mapping[str, Any]) -> Asked:
+def _humaneval(row: Mapping[str, Any]) -> AskedProgram:
     prompt, entry = str(row["prompt"]), str(row["entry_point"])
-    return Asked(
+    return AskedProgram(
         language="python",
         entry=entry,
         start=prompt,
@@ -73,7 +73,7 @@ def _humaneval(row: Mapping[str, Any]) -> Asked:
     )
 
 
-def _mbpp(row: Mapping[str, Any]) -> Asked:
+def _mbpp(row: Mapping[str, Any]) -> AskedProgram:
     tests = [str(test) for test in row["test_list"]]
     if not tests:
         raise ValueError("it has no tests")
@@ -82,7 +82,7 @@ def _mbpp(row: Mapping[str, Any]) -> Asked:
     imports = row.get("test_imports") or []
     setup = "\n".join([*map(str, imports), str(row.get("test_setup_code") or "")])
     example = f"\n\nIt is called like this:\n\n```python\n{tests[0]}\n```"
-    return Asked(
+    return AskedProgram(
         language="python",
         entry=entry,
         text=f"{str(row.get('prompt') or row.get('text')).strip()}{example}",
@@ -104,7 +104,7 @@ def _entry_of(gold: str, tests: list[str]) -> str:
     return found[-1]
 
 
-def _multipl_e(row: Mapping[str, Any]) -> Asked:
+def _multipl_e(row: Mapping[str, Any]) -> AskedProgram:
     language = str(row["language"])
     if language not in ("py", "python"):
         raise ValueError(f'its language is "{language}", and of MultiPL-E only Python can be judged here')
@@ -114,7 +114,7 @@ def _multipl_e(row: Mapping[str, Any]) -> Asked:
     head, _, _ = tests.partition("\ndef test_check")
     head = re.sub(r"^(check\(.*|test_check\(\))\s*$", "", head, flags=re.MULTILINE)
     entry = found[1] if found else names[-1]
-    return Asked(
+    return AskedProgram(
         language="python",
         entry=entry,
         start=prompt,
@@ -122,7 +122,7 @@ def _multipl_e(row: Mapping[str, Any]) -> Asked:
     )
 
 
-def _cobol_eval(row: Mapping[str, Any]) -> Asked:
+def _cobol_eval(row: Mapping[str, Any]) -> AskedProgram:
     tests = []
     for test in row["tests"]:
         kind = test["result"]["type_"]
@@ -134,7 +134,7 @@ def _cobol_eval(row: Mapping[str, Any]) -> Asked:
         tests.append({"caller": str(test["test"]), "type": item, "is_list": isinstance(kind, Mapping), "value": value})
     if not tests:
         raise ValueError("it has no tests")
-    return Asked(
+    return AskedProgram(
         language="cobol",
         entry=str(row["entry_point"]).upper().replace("_", "-"),
         start=str(row["prompt"]),
@@ -142,7 +142,7 @@ def _cobol_eval(row: Mapping[str, Any]) -> Asked:
     )
 
 
-_LAYOUTS: dict[tuple[str, ...], Callable[[Mapping[str, Any]], Asked]] = {
+_LAYOUTS: dict[tuple[str, ...], Callable[[Mapping[str, Any]], AskedProgram]] = {
     ("prompt", "test", "entry_point"): _humaneval,
     ("prompt", "tests", "language"): _multipl_e,
     ("prompt", "tests", "entry_point"): _cobol_eval,

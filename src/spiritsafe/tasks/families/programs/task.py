@@ -21,7 +21,7 @@ from spiritsafe.tasks.code.machine import SandboxedVerifier
 from spiritsafe.tasks.code.rewrites import rewritten
 from spiritsafe.tasks.data.knobs import DataSources, ExamDataKnobs
 from spiritsafe.tasks.families.programs.judges import judge_cobol, judge_python
-from spiritsafe.tasks.families.programs.layouts import Asked, asked_of
+from spiritsafe.tasks.families.programs.layouts import AskedProgram, asked_of
 from spiritsafe.tasks.family import Family
 from spiritsafe.tasks.sandbox.sandbox import shared_sandbox
 from spiritsafe.tasks.spec import TaskSpec, resolve_knobs
@@ -47,7 +47,7 @@ class ProgramsKnobs(ExamDataKnobs):
     ask: bool = True
 
 
-def program_of(asked: Asked, text: str) -> str | None:
+def program_of(asked: AskedProgram, text: str) -> str | None:
     """The whole program that an answer makes: as it stands, or as what completes the given beginning.
 
     Returns:
@@ -105,9 +105,9 @@ class ProgramVerifier(SandboxedVerifier):
         return self.verdict(status, answer=program, reason=judged.reason, sandbox=judged.layer)
 
 
-def _asked(problem: Problem) -> Asked:
+def _asked(problem: Problem) -> AskedProgram:
     facts = problem.facts
-    return Asked(
+    return AskedProgram(
         language=str(facts["language"]),
         entry=str(facts["entry"]),
         start=str(facts["start"]),
@@ -137,7 +137,7 @@ class ProgramsTask(Task):
         """Which published files the data are."""
         return self._data.about()
 
-    def _problem(self, canonical: str, asked: Asked) -> Problem:
+    def _problem(self, canonical: str, asked: AskedProgram) -> Problem:
         fence = language_named(asked.language).fences[0]
         return Problem(
             task=self.name,
@@ -153,7 +153,7 @@ class ProgramsTask(Task):
             solution=f"```{fence}\n{asked.gold.rstrip()}\n```" if asked.gold else None,
         )
 
-    def _prompt(self, asked: Asked) -> str:
+    def _prompt(self, asked: AskedProgram) -> str:
         if not self._knobs.ask:
             return asked.start or asked.text
         language = language_named(asked.language)

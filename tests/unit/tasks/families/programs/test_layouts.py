@@ -8,10 +8,10 @@ import pytest
 from published_programs import ASSERTS, BODY, CHECK, GOLD, PROMPT, cobol_eval, human_eval, mbpp, multipl_e, sanitized
 
 from spiritsafe.core.errors import TaskError
-from spiritsafe.tasks.families.programs.layouts import Asked, asked_of
+from spiritsafe.tasks.families.programs.layouts import AskedProgram, asked_of
 
 
-def of(row: dict[str, Any]) -> Asked:
+def of(row: dict[str, Any]) -> AskedProgram:
     return asked_of(row, "row 7 of x")
 
 

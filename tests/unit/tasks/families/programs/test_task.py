@@ -26,11 +26,11 @@ from table_parts import write_rows
 
 from spiritsafe.core.errors import TaskError
 from spiritsafe.core.records import Problem
-from spiritsafe.tasks.audit import audit_task
 from spiritsafe.tasks.code.languages import language as languages_module
 from spiritsafe.tasks.exam_bucket import exam_problems
 from spiritsafe.tasks.families.programs.layouts import asked_of
 from spiritsafe.tasks.families.programs.task import program_of
+from spiritsafe.tasks.grading.audit import audit_task
 from spiritsafe.tasks.grading.pool import GraderPool
 from spiritsafe.tasks.registry import load_named, load_task
 from spiritsafe.tasks.sandbox import layers
