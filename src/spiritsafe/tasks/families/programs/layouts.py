@@ -1,7 +1,7 @@
 """How published problems of programming are laid out: HumanEval, MBPP, MultiPL-E, COBOLEval.
 
-In: a row of a data set. Out: an :class:`AskedProgram`: what is asked, in which language, how answers are judged, and a gold
-answer where the row has one. A layout is told by the names of its fields.
+In: a row of a data set. Out: an :class:`AskedProgram`: what is asked, in which language, how answers are judged, and a
+gold answer where the row has one. A layout is told by the names of its fields.
 """
 
 from __future__ import annotations
