@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,7 +33,12 @@ def test_tasks_list_show_and_audit() -> None:
     assert "gym:coin_flip" in refused
     assert "arith:sums" not in refused
     assert "worked solution" in call(tasks.command, "show", "arith:sums", "--count", "1")
-    assert call(tasks.command, "audit", "arith:products", "--count", "12").startswith("passed")
+    audited = call(tasks.command, "audit", "arith:products", "--count", "12")
+    assert audited.startswith("passed")
+    found = re.search(r"right answers rejected 0 of (\d+) \(at most ([\d.]+)%\), wrong accepted 0 of (\d+) \(", audited)
+    assert found is not None
+    # all were accepted: the bound is where that happens in one of forty audits (Clopper & Pearson 1934)
+    assert abs(float(found[2]) - 100 * (1 - 0.025 ** (1 / int(found[1])))) < 0.051
 
 
 def test_tasks_show_tells_what_was_found_and_what_is_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,6 +60,19 @@ def test_tasks_show_tells_what_was_found_and_what_is_learnt(tmp_path: Path, monk
     prompts = tmp_path / "prompts.csv"
     prompts.write_text("prompt\n" + "".join(f"What is {n}?\n" for n in range(20)))
     assert "user: What is " in call(tasks.command, "show", f"chat:{prompts}", "--model", "tiny:0")
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "words"),
+    [
+        (0, 0, "0 of 0"),
+        (0, 240, "0 of 240 (at most 1.5%)"),
+        (1, 700, "1 of 700 (0.0% to 0.8%)"),
+        (5, 5, "5 of 5 (47.8% to 100.0%)"),
+    ],
+)
+def test_error_rates_come_with_their_intervals(count: int, total: int, words: str) -> None:
+    assert tasks._error_rate(count, total) == words
 
 
 def test_a_failed_audit_is_an_error(tmp_path: Path) -> None:

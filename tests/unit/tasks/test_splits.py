@@ -26,6 +26,9 @@ GOLDEN = [3, 32, 66, 71]
         ("arith:sums?terms=2-3", "arith:sums?hint=false&terms=2-9"),
         ("math:a.jsonl?sha256=1", "math:b.jsonl?sha256=2"),
         ("choice:a.jsonl", "choice:b.jsonl?hint=false"),
+        ("programs:a.jsonl", "programs:b.jsonl?ask=false"),
+        ("code:solve?language=cobol", "code:tests?mutants=9"),
+        ("code:solve", "code:explain?language=fortran"),
     ],
 )
 def test_variants_share_buckets(left: str, right: str) -> None:

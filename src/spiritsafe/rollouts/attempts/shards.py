@@ -28,6 +28,8 @@ from spiritsafe.core.errors import IntegrityError, SourceError
 from spiritsafe.core.files.atomic import atomic_path, read_json, write_json
 from spiritsafe.core.records import Attempt, Record, Sampling, Verdict
 
+_SANDBOX = "verdict_sandbox"
+"""The column that shards of earlier versions lack."""
 _FIELDS: list[Any] = [
     pa.field("problem_id", pa.string(), nullable=False),
     pa.field("sample_index", pa.int64(), nullable=False),
@@ -48,6 +50,7 @@ _FIELDS: list[Any] = [
     pa.field("verdict_reason", pa.string(), nullable=False),
     pa.field("verdict_verifier", pa.string(), nullable=False),
     pa.field("verdict_version", pa.string(), nullable=False),
+    pa.field(_SANDBOX, pa.string()),
 ]
 SCHEMA: pa.Schema = pa.schema(_FIELDS)
 """One row: an Attempt's fields, then the Verdict's with ``verdict_`` before them."""
@@ -168,6 +171,7 @@ def read_shard(directory: Path, manifest: Manifest, index: int) -> Iterator[tupl
         try:
             for batch in file.iter_batches(batch_size=_ROWS_A_BATCH):
                 for row in batch.to_pylist():
+                    row.setdefault(_SANDBOX, None)
                     verdict = {name: row.pop(f"verdict_{name}") for name in Verdict.model_fields}
                     text = row["sampling"]
                     if text not in samplings:
@@ -211,6 +215,8 @@ def rows_digest(directory: Path, manifest: Manifest) -> str:
         with _open(directory, manifest, index) as file:
             table = file.read(columns=names)
         for name in names:
+            if name == _SANDBOX and (name not in table.column_names or table.column(name).null_count == len(table)):
+                continue  # where no foreign code ran, the digest is what it was before there was this column
             for data in _column_bytes(table.column(name)):
                 hasher.update(len(data).to_bytes(8, "big"))
                 hasher.update(data)

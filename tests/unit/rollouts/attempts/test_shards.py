@@ -87,6 +87,28 @@ def test_rows_come_back_exactly(tmp_path: Path) -> None:
     assert pq.read_schema(tmp_path / "shard-00000.parquet").equals(SCHEMA, check_metadata=False)
 
 
+def test_what_held_foreign_code_comes_back(tmp_path: Path) -> None:
+    inputs = manifest(2)
+    held = (row(0)[0], row(0)[1].model_copy(update={"sandbox": "walls"}))
+    write_shard(tmp_path, inputs, 0, [held, ODD])
+    assert list(read_shard(tmp_path, inputs, 0)) == [held, ODD]
+    first = rows_digest(tmp_path, inputs)
+    write_shard(tmp_path, inputs, 0, [row(0), ODD])
+    assert rows_digest(tmp_path, inputs) != first
+
+
+def test_a_shard_from_before_there_were_sandboxes_is_read_and_has_the_digest_that_it_had(tmp_path: Path) -> None:
+    inputs, rows = manifest(2), [row(0), ODD]
+    write_shard(tmp_path, inputs, 0, rows)
+    path = tmp_path / "shard-00000.parquet"
+    now = rows_digest(tmp_path, inputs)
+    pq.write_table(pq.read_table(path).drop_columns(["verdict_sandbox"]), path)
+    assert is_finished(tmp_path, inputs, 0)
+    assert list(read_shard(tmp_path, inputs, 0)) == rows
+    assert rows_digest(tmp_path, inputs) == now
+    assert now == "sha256:7cb3ae7ef01438cb75cc00e6cd936e2c6dd53798999f5665679df2579f6e62ac"  # as it was then
+
+
 def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
     inputs = manifest(2)
     for name in ("a", "b"):

@@ -1,6 +1,6 @@
 """Tests that hold, in each language: a worked solution of ``code:tests``.
 
-In: an exercise. Out: the text of tests, one for each of its first inputs, which compare what the function gives with
+In: an exercise. Out: the text of tests, which for all its inputs compare what the function gives with
 what it shall give.
 """
 
@@ -24,21 +24,28 @@ _WIDTH = 60
 """Of a line of a text or list, in characters and items."""
 
 
+Pair = tuple[Sequence[CodeValue], CodeValue]
+"""Arguments, and what they give."""
+
+
 def gold_tests(exam: Exam) -> str:
-    """Tests in the exercise's language."""
-    pairs = list(zip(exam.inputs, exam.results, strict=True))[:_MOST_TESTS]
-    return {"python": _in_python, "fortran": _in_fortran, "cobol": _in_cobol}[exam.language.name](exam, pairs)
+    """Tests in the exercise's language, which look at all its inputs.
+
+    Inputs of one kind follow each other: dealt out, a mutant that one kind tells meets several tests.
+    """
+    pairs = list(zip(exam.inputs, exam.results, strict=True))
+    dealt = [pairs[number::_MOST_TESTS] for number in range(min(_MOST_TESTS, len(pairs)))]
+    return {"python": _in_python, "fortran": _in_fortran, "cobol": _in_cobol}[exam.language.name](exam, dealt)
 
 
-Pairs = Sequence[tuple[Sequence[CodeValue], CodeValue]]
-
-
-def _in_python(exam: Exam, pairs: Pairs) -> str:
+def _in_python(exam: Exam, dealt: Sequence[Sequence[Pair]]) -> str:
     name = exam.signature.name
     lines = [f"from solution import {name}", ""]
-    for number, (inputs, result) in enumerate(pairs):
-        arguments = ", ".join(map(repr, inputs))
-        lines += ["", f"def test_{number}():", f"    assert {name}({arguments}) == {result!r}", ""]
+    for number, pairs in enumerate(dealt):
+        lines += ["", f"def test_{number}():"]
+        for inputs, result in pairs:
+            lines.append(f"    assert {name}({', '.join(map(repr, inputs))}) == {result!r}")
+        lines.append("")
     return "\n".join(lines)
 
 
@@ -52,7 +59,7 @@ def _fortran_literal(value: CodeValue) -> str:
     return f"[integer(8) :: {', '.join(f'{item}_8' for item in value)}]"
 
 
-def _in_fortran(exam: Exam, pairs: Pairs) -> str:
+def _in_fortran(exam: Exam, dealt: Sequence[Sequence[Pair]]) -> str:
     signature = exam.signature
     lines = ["module tests", "  use solution", "  implicit none", "contains"]
     same = {
@@ -61,20 +68,18 @@ def _in_fortran(exam: Exam, pairs: Pairs) -> str:
         "str": "len(found) == len(wanted)",
         "ints": "size(found) == size(wanted)",
     }[signature.result]
-    for number, (inputs, result) in enumerate(pairs):
-        declarations = [FORTRAN_VARIABLES[signature.result].format(one) for one in ("found", "wanted")]
-        arguments = ", ".join(map(_fortran_literal, inputs))
-        lines += [
-            f"  subroutine test_{number}()",
-            *(f"    {line}" for line in declarations),
-            f"    wanted = {_fortran_literal(result)}",
-            f"    found = {signature.name}({arguments})",
-            f"    if (.not. ({same})) error stop",
-        ]
-        if signature.result == "str":
-            lines.append("    if (found /= wanted) error stop")
-        if signature.result == "ints":
-            lines.append("    if (any(found /= wanted)) error stop")
+    for number, pairs in enumerate(dealt):
+        lines.append(f"  subroutine test_{number}()")
+        lines += [f"    {FORTRAN_VARIABLES[signature.result].format(one)}" for one in ("found", "wanted")]
+        for inputs, result in pairs:
+            lines += [
+                f"    wanted = {_fortran_literal(result)}",
+                f"    found = {signature.name}({', '.join(map(_fortran_literal, inputs))})",
+                f"    if (.not. ({same})) error stop",
+            ]
+            if signature.result in ("str", "ints"):
+                different = "found /= wanted" if signature.result == "str" else "any(found /= wanted)"
+                lines.append(f"    if ({different}) error stop")
         lines.append(f"  end subroutine test_{number}")
     return "\n".join([*lines, "end module tests", ""])
 
@@ -112,7 +117,7 @@ def _checks(name: str, value: CodeValue) -> list[str]:
     ]
 
 
-def _in_cobol(exam: Exam, pairs: Pairs) -> str:
+def _in_cobol(exam: Exam, dealt: Sequence[Sequence[Pair]]) -> str:
     signature = exam.signature
     names = [parameter_name(name) for name, _ in signature.parameters]
     kinds = [kind for _, kind in signature.parameters]
@@ -121,7 +126,7 @@ def _in_cobol(exam: Exam, pairs: Pairs) -> str:
         for name, kind in zip((*names, RESULT_NAME), (*kinds, signature.result), strict=True)
     ]
     lines = [FREE_FORMAT]
-    for number, (inputs, result) in enumerate(pairs):
+    for number, pairs in enumerate(dealt):
         lines += [
             "IDENTIFICATION DIVISION.",
             f"PROGRAM-ID. TEST-{number}.",
@@ -129,10 +134,12 @@ def _in_cobol(exam: Exam, pairs: Pairs) -> str:
             "WORKING-STORAGE SECTION.",
             *storage,
             "PROCEDURE DIVISION.",
-            *(f"    {line}" for name, value in zip(names, inputs, strict=True) for line in _moves(name, value)),
-            f'    CALL "{program_name(signature.name)}" USING {" ".join((*names, RESULT_NAME))}',
-            *(f"    IF NOT ({check}) MOVE 1 TO RETURN-CODE END-IF" for check in _checks(RESULT_NAME, result)),
-            "    GOBACK.",
-            f"END PROGRAM TEST-{number}.",
         ]
+        for inputs, result in pairs:
+            lines += [f"    {line}" for name, value in zip(names, inputs, strict=True) for line in _moves(name, value)]
+            lines.append(f'    CALL "{program_name(signature.name)}" USING {" ".join((*names, RESULT_NAME))}')
+            lines += [
+                f"    IF NOT ({check}) MOVE 1 TO RETURN-CODE GOBACK END-IF" for check in _checks(RESULT_NAME, result)
+            ]
+        lines += ["    GOBACK.", f"END PROGRAM TEST-{number}."]
     return "\n".join([*lines, ""])

@@ -16,13 +16,13 @@ from pydantic import Field
 from spiritsafe.core.errors import TaskError
 from spiritsafe.core.records import Message, Problem
 from spiritsafe.core.seeds import derive_seed
+from spiritsafe.tasks.code.labelled import fenced
 from spiritsafe.tasks.code.languages.language import languages
 from spiritsafe.tasks.code.templates.catalogue import templates
 from spiritsafe.tasks.code.templates.template import Settings, Template
 from spiritsafe.tasks.families.code import solve, tests
 from spiritsafe.tasks.families.code.exercises import exam_of, facts_of
 from spiritsafe.tasks.families.code.gold_tests import gold_tests
-from spiritsafe.tasks.families.code.labelled import fenced
 from spiritsafe.tasks.family import Family
 from spiritsafe.tasks.spec import Knobs, Range, TaskSpec, canonical_name, nearest, resolve_knobs
 from spiritsafe.tasks.task import Draft, LabelledAnswers, Task, Verifier

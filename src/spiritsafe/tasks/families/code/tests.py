@@ -16,12 +16,12 @@ from spiritsafe.core.records import Problem, Status, Verdict
 from spiritsafe.tasks.code.answer import code_in
 from spiritsafe.tasks.code.duet.kills import Kills
 from spiritsafe.tasks.code.hacks import test_hacks
+from spiritsafe.tasks.code.labelled import fenced, right_answers, wrong_answers
 from spiritsafe.tasks.code.lively import lively_mutants
+from spiritsafe.tasks.code.machine import SandboxedVerifier
 from spiritsafe.tasks.code.suites.suite import run_suite, why_tests
 from spiritsafe.tasks.families.code.exercises import Exam, exam_of
 from spiritsafe.tasks.families.code.gold_tests import gold_tests
-from spiritsafe.tasks.families.code.labelled import fenced, right_answers, wrong_answers
-from spiritsafe.tasks.families.code.machine import SandboxedVerifier
 from spiritsafe.tasks.sandbox.sandbox import shared_sandbox
 from spiritsafe.tasks.task import LabelledAnswers
 

@@ -19,6 +19,8 @@ from spiritsafe.tasks.sandbox.sandbox import Sandbox
 _LIMITS = Limits(cpu_s=10.0, wall_s=120.0)
 _CLOSE = 0.001
 """How far a float may be off, as COBOLEval's own harness has it."""
+_NEGATIVE = "pqrstuvwxy"
+"""The digits of what is below zero, from 0 to 9."""
 _SECTION = re.compile(
     r"^.{0,7}[ \t]*(WORKING-STORAGE[ \t]+SECTION|LINKAGE[ \t]+SECTION|PROCEDURE[ \t]+DIVISION)\b", re.I
 )
@@ -105,8 +107,8 @@ def _why_wrong(result: RunResult, number: int, test: Mapping[str, Any]) -> str |
 
 
 def _signed(text: str) -> str:
-    """A number as GnuCOBOL's DISPLAY fields hold it: in negative ones the first digit is a letter of its own."""
-    return f"-{text[1:]}" if text[:1] in ("p", "y") else text
+    """A number as GnuCOBOL's fields with a leading sign hold it: in negative ones the first digit is a letter."""
+    return f"-{_NEGATIVE.index(text[0])}{text[1:]}" if text and text[0] in _NEGATIVE else text
 
 
 _READ: dict[str, Callable[[str], Any]] = {

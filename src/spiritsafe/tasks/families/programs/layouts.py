@@ -1,12 +1,13 @@
 """How published problems of programming are laid out: HumanEval, MBPP, MultiPL-E, COBOLEval.
 
-In: a row of a data set. Out: an :class:`Asked`: what is asked, in which language, how answers are judged, and a gold
-answer where the row has one. A layout is told by the names of its fields.
+In: a row of a data set. Out: an :class:`AskedProgram`: what is asked, in which language, how answers are judged, and a
+gold answer where the row has one. A layout is told by the names of its fields.
 """
 
 from __future__ import annotations
 
 import ast
+import builtins
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ _TYPES = ("Bool", "Int", "Float", "String")
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class AskedProgram:
     """A problem of programming.
 
     Attributes:
@@ -39,7 +40,7 @@ class Asked:
     suite: dict[str, Any] = field(default_factory=dict)
 
 
-def asked_of(row: Mapping[str, Any], place: str) -> Asked:
+def asked_of(row: Mapping[str, Any], place: str) -> AskedProgram:
     """The problem of a row.
 
     Raises:
@@ -49,7 +50,7 @@ def asked_of(row: Mapping[str, Any], place: str) -> Asked:
         if all(row.get(mark) is not None for mark in marks):
             try:
                 return read(row)
-            except (ValueError, KeyError, TypeError, SyntaxError, AttributeError) as error:
+            except (ValueError, LookupError, TypeError, SyntaxError, AttributeError) as error:
                 raise TaskError(
                     f"{place} is broken: {type(error).__name__}: {error}.", hint="Restore the row from a good copy."
                 ) from error
@@ -61,9 +62,9 @@ def asked_of(row: Mapping[str, Any], place: str) -> Asked:
     )
 
 
-def _humaneval(row: Mapping[str, Any]) -> Asked:
+def _humaneval(row: Mapping[str, Any]) -> AskedProgram:
     prompt, entry = str(row["prompt"]), str(row["entry_point"])
-    return Asked(
+    return AskedProgram(
         language="python",
         entry=entry,
         start=prompt,
@@ -72,14 +73,16 @@ def _humaneval(row: Mapping[str, Any]) -> Asked:
     )
 
 
-def _mbpp(row: Mapping[str, Any]) -> Asked:
+def _mbpp(row: Mapping[str, Any]) -> AskedProgram:
     tests = [str(test) for test in row["test_list"]]
+    if not tests:
+        raise ValueError("it has no tests")
     gold = str(row.get("code") or "")
     entry = _entry_of(gold, tests)
     imports = row.get("test_imports") or []
     setup = "\n".join([*map(str, imports), str(row.get("test_setup_code") or "")])
     example = f"\n\nIt is called like this:\n\n```python\n{tests[0]}\n```"
-    return Asked(
+    return AskedProgram(
         language="python",
         entry=entry,
         text=f"{str(row.get('prompt') or row.get('text')).strip()}{example}",
@@ -93,12 +96,15 @@ def _entry_of(gold: str, tests: list[str]) -> str:
     calls = [node.func for test in tests for node in ast.walk(ast.parse(test)) if isinstance(node, ast.Call)]
     called = {function.id for function in calls if isinstance(function, ast.Name)}
     if not gold:
-        return min(called)
+        return min(called - vars(builtins).keys())
     defined = [node.name for node in ast.parse(gold).body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
-    return [name for name in defined if name in called][-1]
+    found = [name for name in defined if name in called]
+    if not found:
+        raise ValueError("its tests call nothing that its code defines")
+    return found[-1]
 
 
-def _multipl_e(row: Mapping[str, Any]) -> Asked:
+def _multipl_e(row: Mapping[str, Any]) -> AskedProgram:
     language = str(row["language"])
     if language not in ("py", "python"):
         raise ValueError(f'its language is "{language}", and of MultiPL-E only Python can be judged here')
@@ -108,7 +114,7 @@ def _multipl_e(row: Mapping[str, Any]) -> Asked:
     head, _, _ = tests.partition("\ndef test_check")
     head = re.sub(r"^(check\(.*|test_check\(\))\s*$", "", head, flags=re.MULTILINE)
     entry = found[1] if found else names[-1]
-    return Asked(
+    return AskedProgram(
         language="python",
         entry=entry,
         start=prompt,
@@ -116,7 +122,7 @@ def _multipl_e(row: Mapping[str, Any]) -> Asked:
     )
 
 
-def _cobol_eval(row: Mapping[str, Any]) -> Asked:
+def _cobol_eval(row: Mapping[str, Any]) -> AskedProgram:
     tests = []
     for test in row["tests"]:
         kind = test["result"]["type_"]
@@ -126,7 +132,9 @@ def _cobol_eval(row: Mapping[str, Any]) -> Asked:
         value = ast.literal_eval(str(test["result"]["value"]))
         value = list(value) if isinstance(value, tuple) else value
         tests.append({"caller": str(test["test"]), "type": item, "is_list": isinstance(kind, Mapping), "value": value})
-    return Asked(
+    if not tests:
+        raise ValueError("it has no tests")
+    return AskedProgram(
         language="cobol",
         entry=str(row["entry_point"]).upper().replace("_", "-"),
         start=str(row["prompt"]),
@@ -134,7 +142,7 @@ def _cobol_eval(row: Mapping[str, Any]) -> Asked:
     )
 
 
-_LAYOUTS: dict[tuple[str, ...], Callable[[Mapping[str, Any]], Asked]] = {
+_LAYOUTS: dict[tuple[str, ...], Callable[[Mapping[str, Any]], AskedProgram]] = {
     ("prompt", "test", "entry_point"): _humaneval,
     ("prompt", "tests", "language"): _multipl_e,
     ("prompt", "tests", "entry_point"): _cobol_eval,

@@ -8,22 +8,24 @@ against the tests that their publishers gave.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import final
 
-from spiritsafe.core.errors import TaskError
 from spiritsafe.core.records import Message, Problem, Status, Verdict
 from spiritsafe.tasks.answers.extract import normalise
 from spiritsafe.tasks.code.answer import code_in
+from spiritsafe.tasks.code.hacks import solution_hacks
+from spiritsafe.tasks.code.labelled import right_answers, wrong_answers
 from spiritsafe.tasks.code.languages.language import language_named
+from spiritsafe.tasks.code.machine import SandboxedVerifier
+from spiritsafe.tasks.code.rewrites import rewritten
 from spiritsafe.tasks.data.knobs import DataSources, ExamDataKnobs
 from spiritsafe.tasks.families.programs.judges import judge_cobol, judge_python
-from spiritsafe.tasks.families.programs.layouts import Asked, asked_of
+from spiritsafe.tasks.families.programs.layouts import AskedProgram, asked_of
 from spiritsafe.tasks.family import Family
-from spiritsafe.tasks.sandbox.layers import layer
 from spiritsafe.tasks.sandbox.sandbox import shared_sandbox
 from spiritsafe.tasks.spec import TaskSpec, resolve_knobs
-from spiritsafe.tasks.task import Draft, Task, Verifier
+from spiritsafe.tasks.task import Draft, LabelledAnswers, Task
 
 _WANTED = {
     "python": r"^[ \t]*(?:async[ \t]+)?(?:def|class)[ \t]+{0}\b|^{0}[ \t]*=",
@@ -45,7 +47,7 @@ class ProgramsKnobs(ExamDataKnobs):
     ask: bool = True
 
 
-def program_of(asked: Asked, text: str) -> str | None:
+def program_of(asked: AskedProgram, text: str) -> str | None:
     """The whole program that an answer makes: as it stands, or as what completes the given beginning.
 
     Returns:
@@ -54,32 +56,34 @@ def program_of(asked: Asked, text: str) -> str | None:
     language = language_named(asked.language)
     wanted = re.compile(_WANTED[asked.language].format(re.escape(asked.entry)), _FLAGS)
     code = code_in(text, language, wanted)
+    body = text if code is None else code
+    first = body.lstrip("\n").partition("\n")[0]
+    # a body may be followed by anything, the function once more among it
+    if asked.language == "python" and asked.start and first[:1] in (" ", "\t") and not wanted.match(first):
+        end = _NEXT.search(body, len(body) - len(body.lstrip("\n")) + 1)
+        return asked.start + (body if end is None else body[: end.start()]) if body.strip() else None
     if code is not None and wanted.search(code):
         # a function may lean on what the beginning imports and defines; what is said twice is as said last
         return f"{asked.start}\n\n{code}" if asked.language == "python" and asked.start else code
-    body = text if code is None else code
     if not asked.start or not body.strip():
         return code
     if asked.language == "python":
-        if body.lstrip("\n")[:1] not in (" ", "\t"):
-            return None if code is None else f"{asked.start}\n\n{code}"
-        end = _NEXT.search(body, len(body) - len(body.lstrip("\n")) + 1)
-        return asked.start + (body if end is None else body[: end.start()])
+        return None if code is None else f"{asked.start}\n\n{code}"
     return asked.start + body if "PROCEDURE" in body.upper() else code
 
 
 @final
-class ProgramVerifier(Verifier):
-    """Runs the program that an answer makes against its problem's own tests."""
+class ProgramVerifier(SandboxedVerifier):
+    """Runs the program that an answer makes against its problem's own tests.
+
+    Which languages there are is known when problems are; a compiler is asked for when a problem needs one.
+    """
 
     name = "code.programs"
     version = "1"
-    isolated = True
-    sandboxed = True
 
-    def check_machine(self) -> None:
-        """A sandbox; a compiler is asked for when a problem needs one."""
-        layer()
+    def __init__(self) -> None:
+        super().__init__(())
 
     def judge(self, problem: Problem, text: str) -> Verdict:
         """Run it.
@@ -89,12 +93,10 @@ class ProgramVerifier(Verifier):
             SandboxFailure: The sandbox failed.
         """
         asked = _asked(problem)
+        self.check_language(language_named(asked.language))
         program = program_of(asked, text)
         if program is None:
             return self.verdict("unparsed", reason="no code in the answer")
-        why_not = language_named(asked.language).why_not()
-        if why_not is not None:
-            raise TaskError(why_not, hint="Install it, and run the same command again.")
         if asked.language == "python":
             judged = judge_python(shared_sandbox(), program, asked.suite)
         else:
@@ -103,9 +105,9 @@ class ProgramVerifier(Verifier):
         return self.verdict(status, answer=program, reason=judged.reason, sandbox=judged.layer)
 
 
-def _asked(problem: Problem) -> Asked:
+def _asked(problem: Problem) -> AskedProgram:
     facts = problem.facts
-    return Asked(
+    return AskedProgram(
         language=str(facts["language"]),
         entry=str(facts["entry"]),
         start=str(facts["start"]),
@@ -135,7 +137,7 @@ class ProgramsTask(Task):
         """Which published files the data are."""
         return self._data.about()
 
-    def _problem(self, canonical: str, asked: Asked) -> Problem:
+    def _problem(self, canonical: str, asked: AskedProgram) -> Problem:
         fence = language_named(asked.language).fences[0]
         return Problem(
             task=self.name,
@@ -151,7 +153,7 @@ class ProgramsTask(Task):
             solution=f"```{fence}\n{asked.gold.rstrip()}\n```" if asked.gold else None,
         )
 
-    def _prompt(self, asked: Asked) -> str:
+    def _prompt(self, asked: AskedProgram) -> str:
         if not self._knobs.ask:
             return asked.start or asked.text
         language = language_named(asked.language)
@@ -164,6 +166,15 @@ class ProgramsTask(Task):
             f"Complete this {language.title} {what}. Answer with the whole {what} in one block of code.\n\n"
             f"```{language.fences[0]}\n{asked.start.rstrip()}\n```"
         )
+
+    def labelled_answers(self, problem: Problem) -> Sequence[LabelledAnswers]:
+        """The gold in other words and settings, where there is one; and hacks, where the answer is in Python."""
+        asked = _asked(problem)
+        language = language_named(asked.language)
+        right = right_answers(asked.gold, rewritten(asked.gold, language.name), language) if asked.gold else []
+        if language.name != "python":
+            return right
+        return [*right, *wrong_answers(solution_hacks(asked.entry), problem.canonical_text, language.fences[0])]
 
     def gold(self, problem: Problem) -> str:
         """The publisher's own solution; "" where there is none."""
