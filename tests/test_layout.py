@@ -108,6 +108,7 @@ PROTOCOLS = {
     "build",
     "command",
     "describe",
+    "edits_of",
     "export",
     "list_",
     "main",

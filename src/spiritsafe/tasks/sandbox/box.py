@@ -20,6 +20,8 @@ from typing import Any, final
 
 from spiritsafe.tasks.sandbox.cgroup import make_group
 from spiritsafe.tasks.sandbox.job import Run, RunResult, StepResult, Stop
+from spiritsafe.tasks.sandbox.lasting_thread import start_lasting
+from spiritsafe.tasks.sandbox.walls import free_slot
 
 _STARTUP_S = 60.0
 """Longest until the interpreter inside is warm: on a crowded machine."""
@@ -59,7 +61,7 @@ class Box:
         command: Starts a fork server, whose standard input is its socket.
         setting: What the server is told, as its last argument.
         layer: What its walls are.
-        slot: A number that no other box of this process has.
+        slot: Of :func:`~spiritsafe.tasks.sandbox.walls.take_slot`; it is free again when the box is closed.
         after: Called when all has ended.
 
     Raises:
@@ -78,6 +80,7 @@ class Box:
         self._group = make_group(f"spiritsafe-{os.getpid()}-{slot}")
         self._layer = layer if self._group is None else f"{layer}+cgroup"
         self._after = after
+        self._slot = slot
         self._num_begun = 0
         try:
             self._socket, self._process = self._start(command, setting)
@@ -105,7 +108,7 @@ class Box:
             own, given = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             ours.enter_context(own)
             theirs.enter_context(given)
-            process = subprocess.Popen(
+            process = start_lasting(
                 [*command, json.dumps({**setting, "doors": doors})],
                 stdin=given.fileno(),
                 stdout=subprocess.DEVNULL,
@@ -291,10 +294,12 @@ class Box:
             self._group.remove()
         if self._after is not None:
             self._after()
+        free_slot(self._slot)
 
     def forget(self) -> None:
         """Let go of it without ending it: it belongs to the process that forked this one."""
         self._socket.close()
+        free_slot(self._slot)
 
 
 def _in_memory(data: bytes) -> int:

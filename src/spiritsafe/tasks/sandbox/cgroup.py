@@ -68,10 +68,12 @@ class ControlGroup:
         """End what is left in it, and the group."""
         for folder in dict.fromkeys((self._memory, self._processes)):
             deadline = time.monotonic() + _PATIENCE_S
-            while not _is_removed(folder) and time.monotonic() < deadline:
+            while not _is_removed(folder):
                 for pid in _members(folder):
                     with suppress(ProcessLookupError, PermissionError):
                         os.kill(pid, signal.SIGKILL)
+                if time.monotonic() > deadline:
+                    break
                 time.sleep(_LOOK_S)  # what was killed is in the group until the kernel has seen to it
 
 

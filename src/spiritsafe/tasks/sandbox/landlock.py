@@ -7,7 +7,6 @@ writes to one folder, and opens no socket and signals nobody; what it leaves is 
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import tempfile
 from functools import partial
@@ -58,4 +57,4 @@ def open_box(slot: int, extra: tuple[str, ...] = ()) -> Box:
 def _clear_away(scratch: str, user: int | None) -> None:
     if user is not None:  # a server that was killed left what ran under it
         leftovers.end_user(user)
-    shutil.rmtree(scratch, ignore_errors=True)
+    leftovers.remove(scratch)

@@ -6,7 +6,6 @@ these is called a sandbox, and without one no foreign code is run.
 
 from __future__ import annotations
 
-import itertools
 import sys
 from functools import cache
 from types import ModuleType
@@ -16,11 +15,11 @@ from spiritsafe.core.errors import TaskError
 from spiritsafe.tasks.sandbox import landlock, namespaces
 from spiritsafe.tasks.sandbox.box import Box, BoxLost
 from spiritsafe.tasks.sandbox.job import Run, Step
+from spiritsafe.tasks.sandbox.walls import take_slot
 
 _MODULES: tuple[ModuleType, ...] = (namespaces, landlock)
 """Strongest first."""
 LAYERS: tuple[str, ...] = tuple(module.NAME for module in _MODULES)
-_slots = itertools.count(1 << 20)
 _WORD = "behind walls"
 
 
@@ -39,7 +38,7 @@ def why_not(name: str) -> str | None:
     if reason is not None:
         return reason
     try:
-        box: Box = module.open_box(next(_slots))
+        box: Box = module.open_box(take_slot())
     except (BoxLost, OSError) as error:
         return str(error)
     try:

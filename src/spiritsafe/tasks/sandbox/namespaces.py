@@ -6,10 +6,19 @@ system but programs and libraries, which it cannot write to, and each run finds 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from spiritsafe.tasks.sandbox.box import Box
-from spiritsafe.tasks.sandbox.walls import INSIDE, find_tool, interpreter, python_folders, readable_places, user_of
+from spiritsafe.tasks.sandbox.walls import (
+    INSIDE,
+    find_tool,
+    free_slot,
+    interpreter,
+    python_folders,
+    readable_places,
+    user_of,
+)
 
 NAME = "namespaces"
 ABOUT = "namespaces, seccomp, limits"
@@ -25,12 +34,17 @@ def open_box(slot: int, extra: tuple[str, ...] = ()) -> Box:
     """A box.
 
     Args:
-        slot: A number that no other box of this process has.
+        slot: Of :func:`~spiritsafe.tasks.sandbox.walls.take_slot`.
         extra: More folders and files that can be read in it.
 
     Raises:
         BoxLost: This machine does not allow it.
+        ValueError: What is added would not be seen.
     """
+    for path in extra:
+        if Path(os.path.realpath(path)).is_relative_to("/tmp") or Path(path).is_relative_to("/tmp"):
+            free_slot(slot)
+            raise ValueError(f"{path} cannot be shown in a sandbox: /tmp is new and empty in each run")
     user = user_of(slot)
     setting = {"has_namespaces": True, "user": user}
     server = [str(interpreter()), "-I", "-S", "-B", f"{_INSIDE}/fork_server.py"]

@@ -7,7 +7,6 @@ replaced. A run whose box was lost is tried once more, since another one may hav
 from __future__ import annotations
 
 import atexit
-import itertools
 import os
 import threading
 from collections.abc import Callable
@@ -17,9 +16,9 @@ from spiritsafe.core.process.limits import usable_cores
 from spiritsafe.tasks.sandbox.box import Box, BoxLost
 from spiritsafe.tasks.sandbox.job import Run, RunResult
 from spiritsafe.tasks.sandbox.layers import layer, open_box
+from spiritsafe.tasks.sandbox.walls import take_slot
 
 _Result = TypeVar("_Result")
-_slots = itertools.count()
 
 
 @final
@@ -105,7 +104,7 @@ class Sandbox:
                     return box
                 self._boxes.remove(box)
                 box.close()
-        box = open_box(self.layer, next(_slots), self._extra)
+        box = open_box(self.layer, take_slot(), self._extra)
         with self._lock:
             self._boxes.add(box)
         return box

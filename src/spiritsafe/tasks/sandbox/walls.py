@@ -5,9 +5,11 @@ In: this machine. Out: paths and numbers.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
+import threading
 from functools import cache
 from pathlib import Path
 
@@ -20,7 +22,11 @@ _READABLE = (
     "/etc/ld.so.cache",
 )
 _LINKS = ("/bin", "/sbin", "/lib", "/lib64", "/lib32")
-_FIRST_USER, _MOST_BOXES = 1 << 30, 64
+_FIRST_USER = 1 << 30
+MOST_BOXES = 256
+"""Of a process at once: each is a user of its own, below 2 to the power of 31."""
+_taken: set[int] = set()
+_lock = threading.Lock()
 
 
 @cache
@@ -45,9 +51,38 @@ def readable_places() -> tuple[list[str], list[tuple[str, str]]]:
     return [path for path in (*_READABLE, *folders) if os.path.exists(path)], links
 
 
+def take_slot() -> int:
+    """A number that no other box of this process has until it is freed.
+
+    Raises:
+        OSError: There are as many boxes as there can be.
+    """
+    with _lock:
+        slot = next((slot for slot in range(MOST_BOXES) if slot not in _taken), None)
+        if slot is None:
+            raise OSError(errno.EAGAIN, f"{MOST_BOXES} sandboxes of one process are the most")
+        _taken.add(slot)
+        return slot
+
+
+def free_slot(slot: int) -> None:
+    """Let another box have it."""
+    with _lock:
+        _taken.discard(slot)
+
+
+def _forget() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
 def user_of(slot: int) -> int | None:
     """A user that nobody else is; None where this process cannot become another."""
-    return _FIRST_USER + os.getpid() * _MOST_BOXES + slot % _MOST_BOXES if os.geteuid() == 0 else None
+    return _FIRST_USER + os.getpid() * MOST_BOXES + slot if os.geteuid() == 0 else None
 
 
 def find_tool(name: str) -> str | None:

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import itertools
 import os
 import secrets
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -17,8 +17,8 @@ from spiritsafe.tasks.sandbox import landlock
 from spiritsafe.tasks.sandbox.box import Box, BoxLost
 from spiritsafe.tasks.sandbox.job import Limits, Run, Step
 from spiritsafe.tasks.sandbox.layers import open_box
+from spiritsafe.tasks.sandbox.walls import take_slot
 
-_slots = itertools.count(1 << 22)
 SERVER = """
 import json, os, socket, sys
 channel = socket.socket(fileno=os.dup(0))
@@ -37,12 +37,12 @@ def python(source: str, **changes: Any) -> Run:
 
 def new_box(layer: str) -> Box:
     sandbox_of(layer)  # or the test is skipped
-    return open_box(layer, next(_slots))
+    return open_box(layer, take_slot())
 
 
 def false_box(source: str, **changes: Any) -> Box:
     command = [sys.executable, "-I", "-S", "-c", SERVER + source]
-    return Box(command, {}, layer="false", slot=next(_slots), **changes)
+    return Box(command, {}, layer="false", slot=take_slot(), **changes)
 
 
 def those_with(mark: str) -> list[int]:
@@ -165,6 +165,17 @@ subprocess.run(["/bin/sh", "-c", "sleep 600; : {mark}"])
 
 
 @every_layer
+def test_a_box_outlives_the_thread_that_opened_it(layer: str) -> None:
+    sandbox_of(layer)
+    boxes: list[Box] = []
+    thread = threading.Thread(target=lambda: boxes.append(new_box(layer)))
+    thread.start()
+    thread.join()
+    with closing(boxes[0]) as box:
+        assert [box.run([python("print(1)")])[0].steps[0].text for _ in range(20)] == ["1\n"] * 20
+
+
+@every_layer
 def test_results_tell_what_was_used(layer: str) -> None:
     sandbox_of(layer)
     source = "import time\nx = bytearray(200 << 20)\nwhile time.process_time() < 0.4: pass"
@@ -196,7 +207,7 @@ def test_a_server_that_is_silent_is_not_awaited_for_ever(monkeypatch: pytest.Mon
 def test_a_program_that_is_missing_leaves_nothing() -> None:
     ended: list[int] = []
     with pytest.raises(FileNotFoundError):
-        Box(["/no/such/program"], {}, layer="false", slot=next(_slots), after=lambda: ended.append(1))
+        Box(["/no/such/program"], {}, layer="false", slot=take_slot(), after=lambda: ended.append(1))
     assert ended == [1]
 
 

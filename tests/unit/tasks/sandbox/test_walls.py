@@ -27,10 +27,10 @@ def test_nothing_of_a_user_can_be_read() -> None:
 
 def test_no_two_boxes_are_the_same_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    users = [walls.user_of(slot) for slot in range(40)]
+    users = [walls.user_of(slot) for slot in range(walls.MOST_BOXES)]
     monkeypatch.setattr(os, "getpid", lambda: 4_194_303)
-    users += [walls.user_of(slot) for slot in range(40)]
-    assert len({*users}) == 80
+    users += [walls.user_of(slot) for slot in range(walls.MOST_BOXES)]
+    assert len({*users}) == 2 * walls.MOST_BOXES
     assert all(user is not None and 1 << 30 <= user < 2**31 for user in users)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert walls.user_of(3) is None
@@ -40,3 +40,14 @@ def test_tools_are_found_without_a_path(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.delenv("PATH")
     assert walls.find_tool("sh") is not None
     assert walls.find_tool("no-such-tool-at-all") is None
+
+
+def test_a_number_is_nobody_elses_until_it_is_freed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walls, "_taken", set())
+    numbers = [walls.take_slot() for _ in range(walls.MOST_BOXES)]
+    assert len({*numbers}) == walls.MOST_BOXES
+    assert all(0 <= number < walls.MOST_BOXES for number in numbers)
+    with pytest.raises(OSError, match="256 sandboxes of one process are the most"):
+        walls.take_slot()
+    walls.free_slot(numbers[7])
+    assert walls.take_slot() == numbers[7]

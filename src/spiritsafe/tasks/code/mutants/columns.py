@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import final
 
 from spiritsafe.tasks.code.mutants.mutant import Edit
@@ -66,6 +67,43 @@ class Columns:
                 return None
             line = line.ljust(self.last) if margin else line
         return text[:first] + line + margin + text[line_end:]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ProgramWord:
+    """A word of a program.
+
+    Attributes:
+        kind: What it is, in its language's own terms.
+        text: It, as it is written.
+        start: Where it begins, in characters of the program.
+        end: Where it ends.
+    """
+
+    kind: str
+    text: str
+    start: int
+    end: int
+
+    @property
+    def low(self) -> str:
+        """In small letters."""
+        return self.text.lower()
+
+    @property
+    def up(self) -> str:
+        """In capitals."""
+        return self.text.upper()
+
+
+def written(source: str, words: Sequence[ProgramWord]) -> str:
+    """Words in one line, with the gaps that they have in the program, without what stands between its lines."""
+    parts = [words[0].text]
+    for left, right in pairwise(words):
+        gap = source[left.end : right.start]
+        parts += [gap if gap.strip(" \t") == "" else " ", right.text]
+    return "".join(parts)
 
 
 def _line_end(text: str, place: int) -> int:

@@ -252,9 +252,10 @@ def kill_all(facts: Facts) -> object:
 @attack
 def kill_parent(facts: Facts) -> object:
     """End what started it."""
-    os.kill(os.getppid(), signal.SIGKILL)
+    parent = os.getppid()
+    os.kill(parent, signal.SIGKILL)
     time.sleep(0.2)
-    return os.getppid() in (0, 1) and os.getpid() > 2 and facts["outside"]
+    return os.getppid() != parent
 
 
 @attack
@@ -286,9 +287,14 @@ def read_parents_memory(facts: Facts) -> object:
 @attack
 def copy_parents_memory(facts: Facts) -> object:
     """The same by process_vm_readv."""
-    here = ctypes.create_string_buffer(16)
+    here = ctypes.create_string_buffer(b"held by both", 16)
     pieces = struct.pack("PN", ctypes.addressof(here), 16)
-    return _call(310, 270, ctypes.c_int(facts["child"] or os.getppid()), pieces, 1, pieces, 1, 0)
+    other = os.fork() if facts["outside"] else os.getppid()  # a parent that is no copy has other addresses
+    if not other:
+        time.sleep(2.0)
+        os._exit(0)
+    one = ctypes.c_ulong(1)
+    return _call(310, 270, ctypes.c_int(other), pieces, one, pieces, one, ctypes.c_ulong(0))
 
 
 @attack

@@ -67,8 +67,9 @@ def outside() -> Iterator[dict[str, Any]]:
         servers.append(socket.socket(socket.AF_UNIX))
         servers[-1].bind(address)
         servers[-1].listen()
-    for server in servers:
-        threading.Thread(target=_greet, args=(server,), daemon=True).start()
+    greeters = [threading.Thread(target=_greet, args=(server,), daemon=True) for server in servers]
+    for greeter in greeters:
+        greeter.start()
     sleeper = subprocess.Popen(
         [sys.executable, "-c", "import time; time.sleep(600)", secret], env={"SECRET": secret}, start_new_session=True
     )
@@ -80,7 +81,6 @@ def outside() -> Iterator[dict[str, Any]]:
             "home": str(Path.home()),
             "grader": str(Path(__file__)),
             "pid": sleeper.pid,
-            "child": None,
             "port": servers[0].getsockname()[1],
             "abstract": abstract,
             "socket": path,
@@ -91,7 +91,9 @@ def outside() -> Iterator[dict[str, Any]]:
     finally:
         sleeper.kill()
         sleeper.wait()
-        for server in servers:
+        for server, greeter in zip(servers, greeters, strict=True):
+            server.shutdown(socket.SHUT_RDWR)  # which ends its waiting; closing does not
+            greeter.join()
             server.close()
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -6,7 +6,6 @@ In: a run that is over, or going on. Only the fork server calls this, which is n
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import stat
 import time
@@ -14,6 +13,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 _PATIENCE_S = 10.0
+_DEEPEST = 100
+"""Folders in each other that are counted."""
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def clear(folder: str, *, spare: Iterable[int]) -> None:
@@ -32,13 +34,44 @@ def clear(folder: str, *, spare: Iterable[int]) -> None:
         for pid in left:
             with suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
-    os.chmod(folder, stat.S_IRWXU)
-    for place, names, _ in os.walk(folder):  # a folder that may not be entered cannot be emptied
-        for name in names:
-            path = os.path.join(place, name)
-            if not os.path.islink(path):
-                os.chmod(path, stat.S_IRWXU)
-    shutil.rmtree(folder, ignore_errors=True)
+    remove(folder)
+
+
+def remove(folder: str) -> None:
+    """Remove a folder, whatever was done to it: closed, or deeper than stacks and paths can be."""
+    with suppress(OSError):
+        os.chmod(folder, stat.S_IRWXU)
+        top = os.open(folder, _FOLDER)
+        try:
+            while names := os.listdir(top):
+                for name in names:
+                    _remove_from(top, name)
+        finally:
+            os.close(top)
+        os.rmdir(folder)
+
+
+def _remove_from(top: int, name: str) -> None:
+    """Remove a file, or a folder whose own folders move up to its place."""
+    if not _is_folder(top, name):
+        os.unlink(name, dir_fd=top)
+        return
+    os.chmod(name, stat.S_IRWXU, dir_fd=top)
+    place = os.open(name, _FOLDER, dir_fd=top)
+    try:
+        for below in os.listdir(place):
+            if _is_folder(place, below):
+                os.chmod(below, stat.S_IRWXU, dir_fd=place)
+                os.rename(below, os.urandom(16).hex(), src_dir_fd=place, dst_dir_fd=top)
+            else:
+                os.unlink(below, dir_fd=place)
+    finally:
+        os.close(place)
+    os.rmdir(name, dir_fd=top)
+
+
+def _is_folder(place: int, name: str) -> bool:
+    return stat.S_ISDIR(os.stat(name, dir_fd=place, follow_symlinks=False).st_mode)
 
 
 def _below(ancestor: int, *, spare: set[int]) -> list[int]:
@@ -58,14 +91,33 @@ def _below(ancestor: int, *, spare: set[int]) -> list[int]:
 
 
 def is_too_full(folder: str, *, most_bytes: int, most_files: int) -> bool:
-    """Whether a run wrote more than it may."""
-    num_bytes = num_files = 0
-    for place, folders, files in os.walk(folder):
-        num_files += len(folders) + len(files)
-        for name in files:
-            with suppress(OSError):
-                num_bytes += os.lstat(os.path.join(place, name)).st_blocks * 512
+    """Whether a run wrote more than it may, or where nobody can count it: too deep, or in a folder that it closed."""
+    try:
+        num_bytes, num_files = _used(os.open(folder, _FOLDER), _DEEPEST)
+    except (PermissionError, RecursionError):
+        return True
+    except FileNotFoundError:  # it is not made yet
+        return False
     return num_bytes > most_bytes or num_files > most_files
+
+
+def _used(place: int, levels: int) -> tuple[int, int]:
+    if not levels:
+        os.close(place)
+        raise RecursionError
+    num_bytes = num_files = 0
+    try:
+        for name in os.listdir(place):
+            num_files += 1
+            with suppress(FileNotFoundError):  # removed meanwhile
+                facts = os.stat(name, dir_fd=place, follow_symlinks=False)
+                num_bytes += facts.st_blocks * 512
+                if stat.S_ISDIR(facts.st_mode):
+                    more = _used(os.open(name, _FOLDER, dir_fd=place), levels - 1)
+                    num_bytes, num_files = num_bytes + more[0], num_files + more[1]
+    finally:
+        os.close(place)
+    return num_bytes, num_files
 
 
 def num_tasks(user: int) -> int:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from spiritsafe.tasks.code.mutants.fortran_words.words import FortranWord
+from spiritsafe.tasks.code.mutants.columns import ProgramWord
 
-Role = Literal["expression", "condition", "bound", "step", "jump", "action"]
-Part = tuple[Role, list[FortranWord]]
+PartRole = Literal["expression", "condition", "bound", "step", "jump", "action"]
+StatementPart = tuple[PartRole, list[ProgramWord]]
 
 
-def actions_of(statement: Sequence[FortranWord]) -> Iterator[Part]:
+def actions_of(statement: Sequence[ProgramWord]) -> Iterator[StatementPart]:
     """The parts of one statement; an expression contains conditions and bounds, which come once more by themselves."""
     words = [word for word in statement if word.kind != "label"]
     if len(words) > 2 and words[0].kind == "name" and words[1].text == ":":
@@ -48,7 +48,7 @@ def actions_of(statement: Sequence[FortranWord]) -> Iterator[Part]:
         yield from actions_of(words[end + 1 :])
 
 
-def closing(words: Sequence[FortranWord], start: int) -> int:
+def closing(words: Sequence[ProgramWord], start: int) -> int:
     """Where the bracket is closed that opens at a word; the last word where it never is."""
     depth = 0
     for place in range(start, len(words)):
@@ -58,9 +58,9 @@ def closing(words: Sequence[FortranWord], start: int) -> int:
     return len(words) - 1
 
 
-def pieces(words: Sequence[FortranWord]) -> list[list[FortranWord]]:
+def pieces(words: Sequence[ProgramWord]) -> list[list[ProgramWord]]:
     """A list, divided at its commas outside brackets."""
-    parts: list[list[FortranWord]] = [[]]
+    parts: list[list[ProgramWord]] = [[]]
     depth = 0
     for word in words:
         depth += {"(": 1, "[": 1, "(/": 1, ")": -1, "]": -1, "/)": -1}.get(word.text, 0)
@@ -71,7 +71,7 @@ def pieces(words: Sequence[FortranWord]) -> list[list[FortranWord]]:
     return parts
 
 
-def _assignment(words: Sequence[FortranWord]) -> int | None:
+def _assignment(words: Sequence[ProgramWord]) -> int | None:
     """Where the sign of an assignment stands: behind a variable, its indices and its components."""
     place = 0
     while place < len(words) and words[place].kind == "name":
@@ -88,7 +88,7 @@ def _assignment(words: Sequence[FortranWord]) -> int | None:
     return None
 
 
-def _if(words: Sequence[FortranWord]) -> Iterator[Part]:
+def _if(words: Sequence[ProgramWord]) -> Iterator[StatementPart]:
     start = 2 if words[1].low == "if" else 1
     if start >= len(words) or words[start].text != "(":
         return
@@ -101,7 +101,7 @@ def _if(words: Sequence[FortranWord]) -> Iterator[Part]:
             yield from actions_of(rest)
 
 
-def _do(words: Sequence[FortranWord]) -> Iterator[Part]:
+def _do(words: Sequence[ProgramWord]) -> Iterator[StatementPart]:
     place = 1
     if len(words) > 1 and words[1].kind == "integer":  # the label of its last statement
         place = 3 if len(words) > 2 and words[2].text == "," else 2
@@ -116,7 +116,7 @@ def _do(words: Sequence[FortranWord]) -> Iterator[Part]:
             yield "step", step
 
 
-def _output(words: Sequence[FortranWord]) -> Iterator[Part]:
+def _output(words: Sequence[ProgramWord]) -> Iterator[StatementPart]:
     """Values that are shown, without units and formats."""
     if words[0].low == "write" and len(words) > 1 and words[1].text == "(":
         yield "action", [*words]

@@ -1,6 +1,7 @@
 """What stands around each word of a Fortran expression, and what may be put there for that reason.
 
-In: the words of an expression. Out: of each word whether it is called, what it is an argument of, what stands beside it.
+In: the words of an expression. Out: of each word what it is an argument of, and what stands
+beside it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-from spiritsafe.tasks.code.mutants.fortran_words.words import FortranWord
+from spiritsafe.tasks.code.mutants.columns import ProgramWord
 
 _KIND_LATER = {"int", "real", "nint", "floor", "ceiling", "cmplx", "logical", "char", "achar", "aint", "anint"}
 _DIMENSION_LATER = {
@@ -61,7 +62,7 @@ class _Level:
     keyword: str = ""
 
 
-def surroundings_of(words: Sequence[FortranWord]) -> list[Surroundings]:
+def surroundings_of(words: Sequence[ProgramWord]) -> list[Surroundings]:
     """Of each word, in order."""
     levels = [_Level("", "")]
     found: list[Surroundings] = []
@@ -85,9 +86,9 @@ def surroundings_of(words: Sequence[FortranWord]) -> list[Surroundings]:
 
 
 def _around(
-    word: FortranWord,
-    before: FortranWord | None,
-    after: FortranWord | None,
+    word: ProgramWord,
+    before: ProgramWord | None,
+    after: ProgramWord | None,
     levels: Sequence[_Level],
     *,
     is_keyword: bool,

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Literal, final
+from dataclasses import replace
 
-from spiritsafe.tasks.code.mutants.columns import CARD, Columns
+from spiritsafe.tasks.code.mutants.columns import CARD, Columns, ProgramWord
 
-Kind = Literal["name", "integer", "real", "string", "sign", "label"]
-_LINE = re.compile(r"[^\r\n]*")
+_LINE = re.compile(r"[^\r\n]+")
 _WORD = re.compile(
     r"""(?P<comment>!.*)
     |(?P<string>'(?:[^']|'')*'|"(?:[^"]|"")*")
@@ -28,33 +26,10 @@ _WORD = re.compile(
 _FIXED_COMMENT = frozenset("cC*!dD")
 _CODE_LIKE_A_COMMENT = re.compile(
     r"""call\s+\w+\s*(\(|$)|character\s*[(*,:]|contains$|close\s*\(|complex\s*[(,:]|cycle(\s+\w+)?$|continue$
-    |case\s*(\(|default$)|class\s*\(|do$|do\s+\w+\s*=|do\s+while\s*\(|deallocate\s*\(|double\s+precision.*::
+    |case\s*(\(|default$)|class\s*\(|do$|do\s+(\d+\s*,?\s*)?\w+\s*=|do\s+while\s*\(|deallocate\s*\(|double\s+precision.*::
     |[cd]\w*(\(.*\))?\s*=[^=]""",
     re.VERBOSE | re.IGNORECASE,
 )
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class FortranWord:
-    """A word of a statement.
-
-    Attributes:
-        kind: What it is; operators such as ``.and.`` are signs.
-        text: It, as it is written.
-        start: Where it begins, in characters of the program.
-        end: Where it ends; a string that goes on in the next line ends there.
-    """
-
-    kind: Kind
-    text: str
-    start: int
-    end: int
-
-    @property
-    def low(self) -> str:
-        """In lower case."""
-        return self.text.lower()
 
 
 def is_fixed_form(source: str) -> bool:
@@ -75,10 +50,10 @@ def columns_of(source: str) -> Columns:
     return Columns(CARD, has_margin=True) if is_fixed_form(source) else Columns(132, has_margin=False)
 
 
-def statements(source: str) -> Iterator[list[FortranWord]]:
+def statements(source: str) -> Iterator[list[ProgramWord]]:
     """The statements of a program, in order; a label is the first word of its statement."""
     lines = _fixed_lines(source) if is_fixed_form(source) else _free_lines(source)
-    words: list[FortranWord] = []
+    words: list[ProgramWord] = []
     quote = ""
     for goes_on, label, start, text in lines:
         if not goes_on:
@@ -97,14 +72,15 @@ def statements(source: str) -> Iterator[list[FortranWord]]:
             place = found.end()
             if found.lastgroup == "open":
                 quote = found.group()[0]
-            kind = {"dotted": "sign", "open": "string"}.get(str(found.lastgroup), found.lastgroup)
-            words.append(FortranWord(kind, found.group(), start + found.start(), start + place))  # type: ignore[arg-type]
+            group = str(found.lastgroup)
+            kind = {"dotted": "sign", "open": "string"}.get(group, group)
+            words.append(ProgramWord(kind, found.group(), start + found.start(), start + place))
     yield from _separate(words)
 
 
-def _separate(words: list[FortranWord]) -> Iterator[list[FortranWord]]:
+def _separate(words: list[ProgramWord]) -> Iterator[list[ProgramWord]]:
     """The statements of one line, which semicolons divide."""
-    statement: list[FortranWord] = []
+    statement: list[ProgramWord] = []
     for word in words:
         if word.text == ";" and word.kind == "sign":
             if statement:
@@ -116,7 +92,7 @@ def _separate(words: list[FortranWord]) -> Iterator[list[FortranWord]]:
         yield statement
 
 
-_Line = tuple[bool, FortranWord | None, int, str]
+_Line = tuple[bool, ProgramWord | None, int, str]
 """Whether it continues the last one; its label; where its code begins; its code."""
 
 
@@ -136,7 +112,7 @@ def _free_lines(source: str) -> Iterator[_Line]:
         code, is_open, more = _without_mark(text, is_open)
         label = None
         if not goes_on and (number := re.match(r"\s*(\d+)(?=\s)", code)):
-            label = FortranWord("label", number.group(1), start + number.start(1), start + number.end(1))
+            label = ProgramWord("label", number.group(1), start + number.start(1), start + number.end(1))
             code, start = code[number.end() :], start + number.end()
         yield goes_on, label, start, code
         goes_on = more
@@ -167,5 +143,5 @@ def _fixed_lines(source: str) -> Iterator[_Line]:
         goes_on = text[5:6] not in ("", " ", "0") if begin == 6 else code[:1] in "123456789"
         if begin != 6 and goes_on:
             begin, code = begin + 1, code[1:]
-        label = FortranWord("label", head, start + text.index(head), start + text.index(head) + len(head))
+        label = ProgramWord("label", head, start + text.index(head), start + text.index(head) + len(head))
         yield goes_on, label if head else None, start + begin, code

@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterator, Sequence
 
 from spiritsafe.core.errors import TaskError
-from spiritsafe.tasks.code.mutants.columns import Splice
-from spiritsafe.tasks.code.mutants.fortran_words.actions import Part, actions_of
+from spiritsafe.tasks.code.mutants.columns import ProgramWord, Splice, written
+from spiritsafe.tasks.code.mutants.fortran_words.actions import StatementPart, actions_of
 from spiritsafe.tasks.code.mutants.fortran_words.surroundings import Surroundings, surroundings_of
-from spiritsafe.tasks.code.mutants.fortran_words.words import FortranWord, columns_of, statements
+from spiritsafe.tasks.code.mutants.fortran_words.words import columns_of, statements
 from spiritsafe.tasks.code.mutants.mutant import Edit
 
 _COMPARE = {
@@ -62,24 +62,27 @@ def edits_of(source: str) -> list[Edit]:
     return edits
 
 
-def _changes(part: Part, source: str) -> Iterator[_Change]:
+def _changes(part: StatementPart, source: str) -> Iterator[_Change]:
     role, words = part
     if not words:
         return
     start, end = words[0].start, words[-1].end
     match role:
         case "action":
-            yield "delete", [(start, end, _like(words[0], "continue"))], None
+            new = _like(words[0], "continue")
+            yield "delete", [(start, end, new)], (written(source, words), new)
         case "jump":
             other = "cycle" if words[0].low == "exit" else "exit"
             yield "loop", [(start, end, _like(words[0], other))], None
         case "condition":
             for constant in (".true.", ".false."):
-                yield "condition", [(start, end, _like(words[0], constant))], None
+                new = _like(words[0], constant)
+                yield "condition", [(start, end, new)], (written(source, words), new)
             if not any(word.low in _COMPARE or word.low in _DOTTED.values() for word in words) or any(
                 word.low in _LOGIC for word in words
             ):
-                yield "not", [(start, start, ".not. ("), (end, end, ")")], ("condition", ".not. (condition)")
+                shown = written(source, words)
+                yield "not", [(start, start, ".not. ("), (end, end, ")")], (shown, f".not. ({shown})")
         case "bound":
             yield from _bound(words, source)
         case "step":
@@ -88,24 +91,24 @@ def _changes(part: Part, source: str) -> Iterator[_Change]:
             yield from _expression(words, zero_allowed=True)
 
 
-def _like(word: FortranWord, text: str) -> str:
+def _like(word: ProgramWord, text: str) -> str:
     """The text in capitals where the word is."""
     return text.upper() if word.text.isupper() else text
 
 
-def _bound(words: Sequence[FortranWord], source: str) -> Iterator[_Change]:
+def _bound(words: Sequence[ProgramWord], source: str) -> Iterator[_Change]:
     """One more and one less; numbers have faults of their own."""
     if words[-1].kind == "integer" and (len(words) == 1 or _SIGNED.fullmatch(words[-2].text)):
         return
     start, end = words[0].start, words[-1].end
-    shown = " ".join(source[start:end].replace("&", " ").split())
+    shown = written(source, words)
     weak = any(word.low in _BINDS_MORE_THAN_PLUS for word in words)
     for change in (" + 1", " - 1"):
         splices = [(start, start, "("), (end, end, f"){change}")] if weak else [(end, end, change)]
         yield "bound", splices, (shown, f"{shown}{change}")
 
 
-def _expression(words: Sequence[FortranWord], *, zero_allowed: bool) -> Iterator[_Change]:
+def _expression(words: Sequence[ProgramWord], *, zero_allowed: bool) -> Iterator[_Change]:
     for word, around in zip(words, surroundings_of(words), strict=True):
         if around.is_fixed:
             continue
@@ -127,11 +130,11 @@ def _expression(words: Sequence[FortranWord], *, zero_allowed: bool) -> Iterator
                     yield _put("call", word, "")
 
 
-def _put(operator: str, word: FortranWord, new: str) -> _Change:
+def _put(operator: str, word: ProgramWord, new: str) -> _Change:
     return operator, [(word.start, word.end, new)], None
 
 
-def _sign(word: FortranWord, around: Surroundings) -> Iterator[_Change]:
+def _sign(word: ProgramWord, around: Surroundings) -> Iterator[_Change]:
     sign = word.low
     dotted = {dotted: plain for plain, dotted in _DOTTED.items()}
     if sign in _COMPARE:
@@ -155,7 +158,7 @@ def _sign(word: FortranWord, around: Surroundings) -> Iterator[_Change]:
                 yield _put("arithmetic", word, other)
 
 
-def _integer(word: FortranWord, around: Surroundings, *, zero_allowed: bool) -> Iterator[_Change]:
+def _integer(word: ProgramWord, around: Surroundings, *, zero_allowed: bool) -> Iterator[_Change]:
     digits, _, kind = word.text.partition("_")
     value = int(digits)
     least = 1 if around.is_place or not zero_allowed or around.is_divisor else None
@@ -169,7 +172,7 @@ def _integer(word: FortranWord, around: Surroundings, *, zero_allowed: bool) -> 
         yield _put("number", word, text)
 
 
-def _string(word: FortranWord, around: Surroundings) -> Iterator[_Change]:
+def _string(word: ProgramWord, around: Surroundings) -> Iterator[_Change]:
     if word.end - word.start != len(word.text) or len(word.text) < 2 or word.text[-1] != word.text[0]:
         return  # it goes on in the next line
     quote, inside = word.text[0], word.text[1:-1]

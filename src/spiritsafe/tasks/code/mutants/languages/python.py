@@ -13,7 +13,7 @@ from spiritsafe.core.errors import TaskError
 from spiritsafe.tasks.code.mutants.mutant import Edit
 from spiritsafe.tasks.code.mutants.python_syntax.compiled import that_differ
 from spiritsafe.tasks.code.mutants.python_syntax.operations import operation_edits
-from spiritsafe.tasks.code.mutants.python_syntax.places import Places
+from spiritsafe.tasks.code.mutants.python_syntax.places import NodePlaces
 from spiritsafe.tasks.code.mutants.python_syntax.scope import spots
 from spiritsafe.tasks.code.mutants.python_syntax.statements import statement_edits
 from spiritsafe.tasks.code.mutants.python_syntax.values import value_edits
@@ -51,9 +51,9 @@ def _edits(text: str) -> list[Edit]:
         raise TaskError(
             f"The program is not Python: {error}.", hint="Mutate a program that runs; name its language if it is not."
         ) from None
-    places = Places(text)
+    places = NodePlaces(text)
     found = [
-        (edit, spot.unit)
+        (edit, spot)
         for spot in spots(tree)
         for edits in (operation_edits, value_edits, statement_edits)
         for edit in edits(spot.node, spot.parent, places)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from spiritsafe.tasks.code.mutants.mutant import Edit
-from spiritsafe.tasks.code.mutants.python_syntax.places import Places
+from spiritsafe.tasks.code.mutants.python_syntax.places import NodePlaces
 
 # Of the five other comparisons these three, with the condition made constant, are noticed by no fewer tests than all:
 # Kaminski, Ammann and Offutt, "Improving logic-based testing", 2013, table 1; the opposite stands for the constants.
@@ -49,7 +49,7 @@ _SAME_FOR_LENGTHS = {frozenset(("==", "<=")), frozenset(("!=", ">"))}
 _SIGN: dict[type[ast.cmpop], str] = {ast.Gt: ">", ast.Eq: "==", ast.NotEq: "!=", ast.LtE: "<="}
 
 
-def operation_edits(node: ast.AST, parent: ast.AST, places: Places) -> Iterator[Edit]:
+def operation_edits(node: ast.AST, parent: ast.AST, places: NodePlaces) -> Iterator[Edit]:
     """The faults of one node's operators."""
     match node:
         case ast.Compare():
@@ -76,7 +76,7 @@ def operation_edits(node: ast.AST, parent: ast.AST, places: Places) -> Iterator[
             yield Edit(operator=operator, start=start, end=places.end(node), new=gap + rest)
 
 
-def _compare(node: ast.Compare, places: Places) -> Iterator[Edit]:
+def _compare(node: ast.Compare, places: NodePlaces) -> Iterator[Edit]:
     operands = [node.left, *node.comparators]
     for (left, right), operation in zip(pairwise(operands), node.ops, strict=True):
         kind = type(operation)
@@ -90,7 +90,7 @@ def _compare(node: ast.Compare, places: Places) -> Iterator[Edit]:
                 yield Edit(operator="compare", start=start, end=end, new=other)
 
 
-def _arithmetic(node: ast.BinOp, parent: ast.AST, places: Places) -> Iterator[Edit]:
+def _arithmetic(node: ast.BinOp, parent: ast.AST, places: NodePlaces) -> Iterator[Edit]:
     if is_text(node.left) or is_text(node.right):
         return  # what is put there would fail whenever it runs
     adds_nothing = is_number(node.right, 0) and isinstance(node.op, ast.Add | ast.Sub)

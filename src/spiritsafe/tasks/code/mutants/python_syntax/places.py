@@ -15,7 +15,7 @@ _BESIDE_OPERATORS = re.compile(r"#[^\r\n]*|[\s()\\]+")
 
 
 @final
-class Places:
+class NodePlaces:
     """The places of one program's nodes.
 
     Args:
@@ -41,11 +41,11 @@ class Places:
             return start + column
         return start + len(text.encode("utf-8", "surrogatepass")[:column].decode("utf-8", "surrogatepass"))
 
-    def start(self, node: ast.expr | ast.stmt | ast.pattern) -> int:
+    def start(self, node: ast.expr | ast.stmt | ast.keyword) -> int:
         """Where a node begins."""
         return self.at(node.lineno, node.col_offset)
 
-    def end(self, node: ast.expr | ast.stmt | ast.pattern) -> int:
+    def end(self, node: ast.expr | ast.stmt | ast.keyword) -> int:
         """Where a node ends."""
         assert node.end_lineno is not None
         assert node.end_col_offset is not None

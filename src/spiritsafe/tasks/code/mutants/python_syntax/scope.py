@@ -16,6 +16,7 @@ _LISTS_OF_NAMES = {"__all__", "__slots__", "__match_args__"}
 _TYPE_MAKERS = {"TypeVar", "TypeVarTuple", "ParamSpec", "NewType", "NamedTuple", "TypedDict", "namedtuple"}
 _GENERIC = {"list", "dict", "set", "frozenset", "tuple", "type"}
 _LOGGERS = {"log", "_log", "logger", "_logger", "logging", "LOG", "LOGGER", "warnings"}
+_LEAVES = (ast.Return, ast.Raise, ast.Break, ast.Continue)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -29,21 +30,24 @@ class Spot:
         parent: What it is a part of.
         unit: The outermost function, or the statement of a class, that holds it: what has to be compiled to see a
             change.
+        statement: The innermost statement that holds it.
     """
 
     node: ast.AST
     parent: ast.AST
     unit: ast.stmt
+    statement: ast.stmt
 
 
 def spots(tree: ast.Module) -> Iterator[Spot]:
     """Every node that may be changed; its own stack, so that deep trees are no trouble."""
     for unit, parent in _units(tree):
-        waiting: list[tuple[ast.AST, ast.AST]] = [(unit, parent)]
+        waiting: list[tuple[ast.AST, ast.AST, ast.stmt]] = [(unit, parent, unit)]
         while waiting:
-            node, above = waiting.pop()
-            yield Spot(node, above, unit)
-            waiting += [(child, node) for child in _parts(node)]
+            node, above, statement = waiting.pop()
+            statement = node if isinstance(node, ast.stmt) else statement
+            yield Spot(node, above, unit, statement)
+            waiting += [(child, node, statement) for child in _parts(node)]
 
 
 def _units(tree: ast.Module) -> Iterator[tuple[ast.stmt, ast.AST]]:
@@ -67,9 +71,9 @@ def _parts(node: ast.AST) -> list[ast.AST]:
     """The parts of a node that may be changed."""
     match node:
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
-            body = node.body if isinstance(node.body, list) else [node.body]
+            body: list[ast.AST] = [*node.body] if isinstance(node.body, list) else [node.body]
             defaults = [*node.args.defaults, *(default for default in node.args.kw_defaults if default is not None)]
-            return [*defaults, *body]
+            return [*defaults, *_reached(body)]
         case ast.ClassDef():
             return [*node.body]
         case ast.AnnAssign():
@@ -95,7 +99,22 @@ def _parts(node: ast.AST) -> list[ast.AST]:
             return []
     if (isinstance(node, ast.stmt) and (_is_docstring(node) or is_logging(node))) or _is_type_alias(node):
         return []
-    return [child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.expr_context | ast.arguments)]
+    unreached = {id(part) for block in _blocks(node) for part in block[len(_reached(block)) :]}
+    return [
+        child
+        for child in ast.iter_child_nodes(node)
+        if not isinstance(child, ast.expr_context | ast.arguments) and id(child) not in unreached
+    ]
+
+
+def _blocks(node: ast.AST) -> list[list[ast.AST]]:
+    return [block for field in ("body", "orelse", "finalbody") if isinstance(block := getattr(node, field, None), list)]
+
+
+def _reached(block: list[ast.AST]) -> list[ast.AST]:
+    """The statements of a block up to the one that leaves it."""
+    ends = (place for place, part in enumerate(block) if isinstance(part, _LEAVES))
+    return block[: next(ends, len(block)) + 1]
 
 
 def _is_type_alias(node: ast.AST) -> bool:

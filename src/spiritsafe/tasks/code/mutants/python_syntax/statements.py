@@ -9,7 +9,7 @@ import ast
 from collections.abc import Iterator
 
 from spiritsafe.tasks.code.mutants.mutant import Edit
-from spiritsafe.tasks.code.mutants.python_syntax.places import Places
+from spiritsafe.tasks.code.mutants.python_syntax.places import NodePlaces
 from spiritsafe.tasks.code.mutants.python_syntax.scope import is_logging
 
 _OTHER_ERROR = {
@@ -33,7 +33,7 @@ _RESULTS = {"int": ("0", "1"), "float": ("0.0",), "str": ('""',), "bytes": ('b""
 _ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow)
 
 
-def statement_edits(node: ast.AST, parent: ast.AST, places: Places) -> Iterator[Edit]:
+def statement_edits(node: ast.AST, parent: ast.AST, places: NodePlaces) -> Iterator[Edit]:
     """The faults of one statement, or of a condition inside an expression."""
     match node:
         case ast.If() | ast.IfExp():
@@ -64,7 +64,7 @@ def statement_edits(node: ast.AST, parent: ast.AST, places: Places) -> Iterator[
             yield _put("delete", node, "pass", places)
 
 
-def _put(operator: str, node: ast.expr | ast.stmt, new: str, places: Places) -> Edit:
+def _put(operator: str, node: ast.expr | ast.stmt, new: str, places: NodePlaces) -> Edit:
     return Edit(operator=operator, start=places.start(node), end=places.end(node), new=new)
 
 
@@ -72,7 +72,7 @@ def _is_none(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and node.value is None
 
 
-def _condition(test: ast.expr, constants: tuple[str, ...], places: Places) -> Iterator[Edit]:
+def _condition(test: ast.expr, constants: tuple[str, ...], places: NodePlaces) -> Iterator[Edit]:
     """Always so, never so, the other way round."""
     if isinstance(test, ast.Constant):
         return  # its truth is a fault of its own
@@ -83,7 +83,7 @@ def _condition(test: ast.expr, constants: tuple[str, ...], places: Places) -> It
         yield _put("not", test, f"not ({places.text(test)})", places)
 
 
-def _results(function: ast.FunctionDef | ast.AsyncFunctionDef, places: Places) -> Iterator[Edit]:
+def _results(function: ast.FunctionDef | ast.AsyncFunctionDef, places: NodePlaces) -> Iterator[Edit]:
     """Nothing, the opposite, or a constant of the type instead of each result of this function."""
     promised = function.returns
     base = promised.value if isinstance(promised, ast.Subscript) else promised
@@ -102,7 +102,7 @@ def _results(function: ast.FunctionDef | ast.AsyncFunctionDef, places: Places) -
             waiting += ast.iter_child_nodes(node)
 
 
-def _other_result(value: ast.expr, kind: str, places: Places) -> Iterator[Edit]:
+def _other_result(value: ast.expr, kind: str, places: NodePlaces) -> Iterator[Edit]:
     is_negation = isinstance(value, ast.UnaryOp) and isinstance(value.op, ast.Not)
     is_truth = kind == "bool" or is_negation or isinstance(value, ast.Compare)
     if is_truth:
@@ -121,6 +121,6 @@ def _is_arithmetic(node: ast.BinOp) -> bool:
     return isinstance(node.op, _ARITHMETIC) and not isinstance(node.op, ast.Add | ast.Mult | ast.Mod)
 
 
-def _other_error(kind: ast.expr | None, places: Places) -> Iterator[Edit]:
+def _other_error(kind: ast.expr | None, places: NodePlaces) -> Iterator[Edit]:
     if isinstance(kind, ast.Name) and kind.id in _OTHER_ERROR:
         yield _put("error", kind, _OTHER_ERROR[kind.id], places)

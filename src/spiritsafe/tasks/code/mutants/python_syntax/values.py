@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from spiritsafe.tasks.code.mutants.mutant import Edit
 from spiritsafe.tasks.code.mutants.python_syntax.operations import is_text
-from spiritsafe.tasks.code.mutants.python_syntax.places import Places
+from spiritsafe.tasks.code.mutants.python_syntax.places import NodePlaces
 
 _METHODS = (
     "lower upper, startswith endswith, lstrip rstrip, ljust rjust, find rfind, index rindex, partition rpartition, "
@@ -44,7 +44,7 @@ def _pairs(text: str) -> dict[str, str]:
 _OTHER_METHOD, _OTHER_FUNCTION = _pairs(_METHODS), _pairs(_FUNCTIONS)
 
 
-def value_edits(node: ast.AST, parent: ast.AST, places: Places) -> Iterator[Edit]:
+def value_edits(node: ast.AST, parent: ast.AST, places: NodePlaces) -> Iterator[Edit]:
     """The faults of one node's value."""
     match node:
         case ast.Constant():
@@ -63,11 +63,11 @@ def value_edits(node: ast.AST, parent: ast.AST, places: Places) -> Iterator[Edit
                 yield _put("filter", test, "True", places)
 
 
-def _put(operator: str, node: ast.expr, new: str, places: Places, shown: tuple[str, str] | None = None) -> Edit:
+def _put(operator: str, node: ast.expr, new: str, places: NodePlaces, shown: tuple[str, str] | None = None) -> Edit:
     return Edit(operator=operator, start=places.start(node), end=places.end(node), new=new, shown=shown)
 
 
-def _constant(node: ast.expr, value: object, parent: ast.AST, places: Places) -> Iterator[Edit]:
+def _constant(node: ast.expr, value: object, parent: ast.AST, places: NodePlaces) -> Iterator[Edit]:
     """Another constant for this one."""
     match value:
         case bool():
@@ -90,7 +90,7 @@ def _constant(node: ast.expr, value: object, parent: ast.AST, places: Places) ->
             yield _put("string", node, changed, places)
 
 
-def _index(node: ast.Subscript, places: Places) -> Iterator[Edit]:
+def _index(node: ast.Subscript, places: NodePlaces) -> Iterator[Edit]:
     """One more or one less; without a bound."""
     if not isinstance(node.slice, ast.Slice):
         if not isinstance(node.slice, ast.Tuple) and not is_text(node.slice):
@@ -104,7 +104,7 @@ def _index(node: ast.Subscript, places: Places) -> Iterator[Edit]:
                 yield from _one_off("slice", bound, places)
 
 
-def _one_off(operator: str, node: ast.expr, places: Places) -> Iterator[Edit]:
+def _one_off(operator: str, node: ast.expr, places: NodePlaces) -> Iterator[Edit]:
     """One more and one less than an expression; constants have faults of their own."""
     alone = node.operand if isinstance(node, ast.UnaryOp) else node
     if isinstance(alone, ast.Constant | ast.Starred):
@@ -118,15 +118,15 @@ def _one_off(operator: str, node: ast.expr, places: Places) -> Iterator[Edit]:
         yield _put(operator, node, text + change, places)
 
 
-def _with_brackets(node: ast.expr, places: Places) -> tuple[int, int]:
-    """An expression with the round brackets around it, if they hold nothing else."""
+def _with_brackets(node: ast.expr, places: NodePlaces, first: int = 0) -> tuple[int, int]:
+    """An expression with the round brackets around it that begin at a place or later and hold nothing else."""
     start, end, source = places.start(node), places.end(node), places.source
-    while source[start - 1 : start] == "(" and source[end : end + 1] == ")":
+    while start > first and source[start - 1] == "(" and source[end : end + 1] == ")":
         start, end = start - 1, end + 1
     return start, end
 
 
-def _call(node: ast.Call, places: Places) -> Iterator[Edit]:
+def _call(node: ast.Call, places: NodePlaces) -> Iterator[Edit]:
     """Another function, other bounds of a range, arguments in another order."""
     arguments = node.args
     name = ""
@@ -138,6 +138,7 @@ def _call(node: ast.Call, places: Places) -> Iterator[Edit]:
     elif isinstance(node.func, ast.Name):
         name = node.func.id
         yield from _function(node, name, places)
+    yield from _without_keyword(node, places)
     if name not in _NOT_SWAPPED:
         for left, right in pairwise(arguments):
             if not isinstance(left, ast.Starred) and not isinstance(right, ast.Starred):
@@ -148,23 +149,39 @@ def _call(node: ast.Call, places: Places) -> Iterator[Edit]:
                 )
 
 
-def _function(node: ast.Call, name: str, places: Places) -> Iterator[Edit]:
+def _without_keyword(node: ast.Call, places: NodePlaces) -> Iterator[Edit]:
+    """Without one of the arguments that have names."""
+    given: list[ast.expr | ast.keyword] = [*node.args, *node.keywords]
+    given.sort(key=lambda part: (part.lineno, part.col_offset))
+    for place, keyword in enumerate(given):
+        if isinstance(keyword, ast.keyword) and keyword.arg is not None:
+            start, end = places.start(keyword), places.end(keyword)
+            shown = (places.source[start:end], "")
+            if place > 0:
+                start = places.between(places.end(given[place - 1]), start)[0]
+            elif len(given) > 1:
+                end = places.start(given[1])
+            yield Edit(operator="arguments", start=start, end=end, new="", shown=shown)
+
+
+def _function(node: ast.Call, name: str, places: NodePlaces) -> Iterator[Edit]:
     """The faults of a call of a function by its name."""
+    inside = places.source.index("(", places.end(node.func)) + 1
     if other := _OTHER_FUNCTION.get(name):
         yield _put("call", node.func, other, places)
     if name == "range" and not any(isinstance(bound, ast.Starred) for bound in node.args):
         for bound in node.args[:2]:
             yield from _one_off("range", bound, places)
         if len(node.args) == 1:
-            first, last = _with_brackets(node.args[0], places)
+            first, last = _with_brackets(node.args[0], places, inside)
             yield Edit(operator="range", start=first, end=last, new=f"1, {places.source[first:last]}")
     if len(node.args) == 1 and not isinstance(node.args[0], ast.Starred | ast.GeneratorExp):
-        end = _with_brackets(node.args[0], places)[1]
+        end = _with_brackets(node.args[0], places, inside)[1]
         if name == "sorted" and not any(keyword.arg == "reverse" for keyword in node.keywords):
             yield Edit(operator="call", start=end, end=end, new=", reverse=True", shown=("sorted", "sorted in reverse"))
         if name == "enumerate" and not node.keywords:
             yield Edit(operator="call", start=end, end=end, new=", 1", shown=("enumerate", "enumerate from 1"))
         if name == "abs":
             yield _put("call", node, f"({places.text(node.args[0])})", places)
-        if name in ("reversed", "sorted"):
+        if name in ("reversed", "sorted") and not node.keywords:
             yield _put("call", node.func, "list", places, shown=(name, "list"))
