@@ -9,15 +9,15 @@ program does, and by nothing else.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import final
 
-from spiritsafe.tasks.code.duet.duet import DuetResult, Turn, run_duet
+from spiritsafe.tasks.code.duet.duet import Turn, run_duet
 from spiritsafe.tasks.sandbox.sandbox import Sandbox
 
-_FIRST_TURNS, _LATER_TURNS = 2, 3
+FIRST_TURNS, _LATER_TURNS = 2, 3
 """Of the right program: before any mutant, and among them."""
 _CPU_S = 5.0
 _FEWEST_CPU_S, _TIMES_CPU = 0.1, 20
@@ -66,46 +66,87 @@ def kills_of(
         SandboxFailure: The sandbox failed.
     """
     first = run_duet(
-        sandbox, tests=tests, checks=checks, prelude=prelude, programs=[gold], order=[0] * _FIRST_TURNS, cpu_s=_CPU_S
+        sandbox, tests=tests, checks=checks, prelude=prelude, programs=[gold], order=[0] * FIRST_TURNS, cpu_s=_CPU_S
     )
-    broken = _why_broken(first)
+    broken = why_broken(first.turns, stop=first.stop)
     names = tuple(dict.fromkeys(test.test for turn in first.turns for test in turn.tests))
     if broken or not names:
         return Kills(broken=broken or "there are no tests", layer=first.layer)
-    invalid = _invalid(names, first.turns)
-    if len(invalid) == len(names):
-        return Kills(tests=names, invalid=invalid, layer=first.layer)
-    order = [0] * _LATER_TURNS + list(range(1, len(mutants) + 1))
-    Random(secrets.randbits(64)).shuffle(order)  # a seed that tests could know would tell them which turn is whose
-    cpu_s = max(_FEWEST_CPU_S, _TIMES_CPU * max(turn.cpu_s for turn in first.turns))
+    if len(_invalid(names, first.turns)) == len(names):
+        return judged_kills(names, first.turns, None, num_mutants=len(mutants), layer=first.layer)
+    order = later_order(range(1, len(mutants) + 1))
+    cpu_s = mutant_cpu_s(first.turns)
     second = run_duet(
         sandbox, tests=tests, checks=checks, prelude=prelude, programs=[gold, *mutants], order=order, cpu_s=cpu_s
     )
-    num_golds = sum(turn.program == 0 for turn in second.turns)
-    invalid |= _invalid(names, [turn for turn in second.turns if turn.program == 0])
-    if num_golds < _LATER_TURNS:
-        stopped = second.stop or "its process is gone"
-        invalid |= {name: f"it was ended with the rest: {stopped}" for name in names if name not in invalid}
-    killed_by = {
-        turn.program - 1: _killers(turn, names, invalid)
-        for turn in second.turns
-        if turn.program and _killers(turn, names, invalid)
-    }
-    ran = {turn.program - 1 for turn in second.turns}
-    return Kills(
-        tests=names,
-        invalid=invalid,
-        killed_by=killed_by,
-        not_run=frozenset(range(len(mutants))) - ran,
-        layer=second.layer,
+    return judged_kills(
+        names, first.turns, second.turns, num_mutants=len(mutants), layer=second.layer, stop=second.stop
     )
 
 
-def _why_broken(result: DuetResult) -> str:
+def later_order(mutants: Iterable[int]) -> list[int]:
+    """Whose turn it is, after the first ones: those mutants, by their places from 1, and the right program, 0."""
+    order = [0] * _LATER_TURNS + list(mutants)
+    Random(secrets.randbits(64)).shuffle(order)  # a seed that tests could know would tell them which turn is whose
+    return order
+
+
+def mutant_cpu_s(first: Sequence[Turn]) -> float:
+    """Seconds that a mutant may compute, by what the right program took."""
+    return max(_FEWEST_CPU_S, _TIMES_CPU * max(turn.cpu_s for turn in first))
+
+
+def judged_kills(
+    names: Sequence[str],
+    first: Sequence[Turn],
+    later: Sequence[Turn] | None,
+    *,
+    num_mutants: int,
+    layer: str,
+    stop: str | None = None,
+) -> Kills:
+    """What tests are worth, by how all turns went.
+
+    A test that both passes and fails on the right program leaves no test valid: with many such tests, some would pass
+    it every time by chance, and fail on mutants by chance too.
+
+    Args:
+        names: Of the tests.
+        first: Turns of the right program alone.
+        later: Turns in the order of :func:`later_order`, as far as they came; None where no test was valid.
+        num_mutants: How many there are.
+        layer: What held it all.
+        stop: Why the later turns were ended from outside.
+    """
+    golds = [turn for turn in (*first, *(later or ())) if turn.program == 0]
+    invalid = _invalid(names, golds)
+    if later is not None and len(golds) < len(first) + _LATER_TURNS:
+        stopped = stop or "its process is gone"
+        invalid |= {name: f"it was ended with the rest: {stopped}" for name in names if name not in invalid}
+    if (fickle := _fickle(names, golds)) is not None:
+        invalid |= {name: f"{fickle} passes and fails on the same program" for name in names if name not in invalid}
+    mutants = [turn for turn in later or () if turn.program]
+    killers = {turn.program - 1: _killers(turn, names, invalid) for turn in mutants}
+    return Kills(
+        tests=tuple(names),
+        invalid=invalid,
+        killed_by={mutant: tests for mutant, tests in killers.items() if tests},
+        not_run=frozenset(range(num_mutants)) - killers.keys() if later is not None else frozenset(),
+        layer=layer,
+    )
+
+
+def _fickle(names: Sequence[str], golds: Sequence[Turn]) -> str | None:
+    """A test that passed in one of the right program's turns and failed in another."""
+    outcomes = {name: {test.outcome for turn in golds for test in turn.tests if test.test == name} for name in names}
+    return next((name for name in names if "passed" in outcomes[name] and outcomes[name] & {"failed", "exited"}), None)
+
+
+def why_broken(first: Sequence[Turn], *, stop: str | None = None) -> str:
     """Why the right program has no tests at all."""
-    if len(result.turns) < _FIRST_TURNS:
-        return f"it was ended: {result.stop or 'its process is gone'}"
-    return next((turn.why_not for turn in result.turns if turn.lost or turn.broken or not turn.has_ended), "")
+    if len(first) < FIRST_TURNS:
+        return f"it was ended: {stop or 'its process is gone'}"
+    return next((turn.why_not for turn in first if turn.lost or turn.broken or not turn.has_ended), "")
 
 
 def _invalid(names: Sequence[str], turns: Sequence[Turn]) -> dict[str, str]:
