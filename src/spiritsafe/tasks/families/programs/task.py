@@ -96,7 +96,7 @@ class ProgramVerifier(Verifier):
         if why_not is not None:
             raise TaskError(why_not, hint="Install it, and run the same command again.")
         if asked.language == "python":
-            judged = judge_python(shared_sandbox(), program, asked.suite)
+            judged = judge_python(shared_sandbox(), program, asked.suite, asked.entry)
         else:
             judged = judge_cobol(shared_sandbox(), program, asked.suite, asked.entry)
         status: Status = "correct" if judged.is_right else "wrong"

@@ -206,7 +206,9 @@ def _run_case(case: unittest.TestCase) -> None:
         raise AssertionError(said[0].strip().splitlines()[-1])
 
 
-def _turn(parts: list[Part] | str, channel: socket.socket, descriptor: int, *, record: bool) -> None:
+def _turn(
+    parts: list[Part] | str, channel: socket.socket, descriptor: int, *, wanted: list[str] | None, record: bool
+) -> None:
     """In a process of its own: all tests against one program."""
     report, code = _Report(descriptor), _Code(channel)
     module, pytest = types.ModuleType(MODULE), some_pytest.as_pytest()
@@ -221,6 +223,8 @@ def _turn(parts: list[Part] | str, channel: socket.socket, descriptor: int, *, r
                 exec(parts[0][1], namespace)
                 parts = parts[1:]
             names = code.names()
+            if wanted is not None:
+                names = {name: names[name] for name in wanted if name in names}
             vars(module).update(names)
             namespace.update(names)
             for name, test in _tests(parts, namespace):
@@ -233,7 +237,7 @@ def _turn(parts: list[Part] | str, channel: socket.socket, descriptor: int, *, r
             report.say({"broken": f"{type(error).__name__}: {_words(error)}"})
         if record:
             report.say({"calls": code.calls})
-        report.say({"end": report.num_tests})
+        report.say({"end": min(report.num_tests, _MOST_TESTS)})
     except BaseException:  # noqa: BLE001  the report then lacks its end, which says enough
         os._exit(1)
 
@@ -274,7 +278,7 @@ def main() -> None:
         reading, writing = os.pipe()
 
         def work(code: socket.socket = code, writing: int = writing) -> None:
-            _turn(parts, code, writing, record=job["record"])
+            _turn(parts, code, writing, wanted=job["names"], record=job["record"])
 
         pid = fork_fenced(work, keep=(code.fileno(), writing), cpu_s=job["cpu_s"], wall_s=job["wall_s"])
         code.close()
