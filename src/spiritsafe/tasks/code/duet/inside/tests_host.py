@@ -132,7 +132,7 @@ def _run(name: str, test: Callable[[], Any], code: _Code, report: _Report) -> No
     outcome, why = "passed", ""
     try:
         test()
-    except some_pytest.Skipped:
+    except (some_pytest.Skipped, unittest.SkipTest):
         outcome = "skipped"
     except CodeLost as error:
         outcome, why = "failed", f"the code ended: {error}"
@@ -187,9 +187,8 @@ def _tests(parts: list[Part], namespace: dict[str, Any]) -> Iterator[tuple[str, 
             for method in unittest.defaultTestLoader.getTestCaseNames(value):
                 yield f"{name}.{method}", lambda value=value, method=method: _run_case(value(method))  # type: ignore[misc]  # as above
         elif isinstance(value, type) and name.startswith("Test") and value.__module__ == "tests":
-            for method in [each for each in vars(value) if each.startswith("test")]:
-                bound = getattr(value(), method)
-                for mark, case in some_pytest.cases_of(bound, namespace):
+            for method in [each for each in dir(value) if each.startswith("test") and callable(getattr(value, each))]:
+                for mark, case in some_pytest.cases_of(getattr(value, method), namespace, value):
                     yield f"{name}.{method}{mark}", case
         elif inspect.isfunction(value) and name.startswith("test") and value.__module__ == "tests":
             for mark, case in some_pytest.cases_of(value, namespace):
@@ -198,7 +197,7 @@ def _tests(parts: list[Part], namespace: dict[str, Any]) -> Iterator[tuple[str, 
 
 def _run_case(case: unittest.TestCase) -> None:
     result = unittest.TestResult()
-    case.run(result)
+    unittest.TestSuite([case]).run(result)  # which sets its class up, too
     if result.skipped:
         raise some_pytest.Skipped
     if not result.wasSuccessful():
