@@ -152,7 +152,7 @@ def _words(error: BaseException) -> str:
         return ""
 
 
-_PRELUDE = "prelude"
+_PRELUDE, _CHECK = "prelude", "check "
 Part = tuple[str, types.CodeType]
 """A piece of a module, and the name of the test that it is; "" where it is none, "prelude" where it comes before."""
 
@@ -167,7 +167,7 @@ def _parts(job: dict[str, Any]) -> list[Part]:
         parts.append(("", compile(job["tests"], "tests.py", "exec")))
         return [
             *parts,
-            *((f"check {n}", compile(check, f"check {n}", "exec")) for n, check in enumerate(job["checks"])),
+            *((f"{_CHECK}{n}", compile(check, f"{_CHECK}{n}", "exec")) for n, check in enumerate(job["checks"])),
         ]
     for statement in ast.parse(job["tests"], "tests.py").body:
         code = compile(ast.Module(body=[statement], type_ignores=[]), "tests.py", "exec")
@@ -176,12 +176,14 @@ def _parts(job: dict[str, Any]) -> list[Part]:
 
 
 def _tests(parts: list[Part], namespace: dict[str, Any]) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """What stands alone, in its place; then functions, methods and unittest's."""
+    """What stands alone, in its place; then, unless there are checks, functions, methods and unittest's."""
     for name, code in parts:
         if name:
             yield name, lambda code=code: exec(code, namespace)  # type: ignore[misc]  # mypy cannot type a lambda's default
         else:
             exec(code, namespace)
+    if any(name.startswith(_CHECK) for name, _ in parts):
+        return
     for name, value in list(namespace.items()):
         if isinstance(value, type) and issubclass(value, unittest.TestCase) and value.__module__ == "tests":
             for method in unittest.defaultTestLoader.getTestCaseNames(value):
