@@ -49,8 +49,9 @@ def fenced_blocks(text: str) -> list[Block]:
 
 def _block(text: str, opened: re.Match[str], code_end: int, end: int) -> Block:
     code = text[opened.end() + 1 : code_end]
-    if opened[1]:  # as in a list: the code is indented like its fence
-        code = re.sub(rf"^[ \t]{{1,{len(opened[1])}}}", "", code, flags=re.MULTILINE)
+    lines = code.splitlines(keepends=True)
+    if all(line.startswith(opened[1]) or not line.strip() for line in lines):  # as in a list: indented like the fence
+        code = "".join(line.removeprefix(opened[1]) for line in lines)
     return Block(opened[3].lower(), code, opened.start(), end)
 
 

@@ -98,10 +98,10 @@ def test_all_have_the_same_numbers_of_chance_and_hashes() -> None:
 
 
 def test_a_program_that_ends_all_of_its_side_passes_nothing() -> None:
-    code = "import os, signal\ndef f(x):\n    os.kill(os.getppid(), signal.SIGKILL)\n    return 2 * x\n"
+    code = "import os, signal\ndef f(x):\n    os.kill(os.getppid(), signal.SIGKILL)\n    return 3 * x\n"
     result = duet("def test_a(): assert f(1) == 2\n", code, CODE, order=[1, 0, 1])
     assert result.turns[0].has_passed
-    assert not any(one.has_passed for one in result.turns[1:2])
+    assert not any(one.has_passed for one in result.turns if one.program == 0)
 
 
 def test_no_turns() -> None:
