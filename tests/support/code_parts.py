@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pytest
 from sandboxes import sandbox_of
 
-from spiritsafe.tasks.code.languages.language import Language, language_named, outcomes_of
-from spiritsafe.tasks.code.languages.signature import Signature, Value
-from spiritsafe.tasks.code.languages.trial import Outcome
+from spiritsafe.tasks.code.languages.language import Language, language_named, trial_outcomes
+from spiritsafe.tasks.code.languages.signature import CodeSignature, CodeValue
+from spiritsafe.tasks.code.languages.trial import TrialOutcome
 from spiritsafe.tasks.sandbox.job import Limits
 from spiritsafe.tasks.sandbox.layers import layer
 
@@ -23,13 +23,17 @@ def usable(name: str) -> Language:
 
 
 def tried(
-    language: str, source: str, signature: Signature, inputs: Sequence[Sequence[Value]], limits: Limits | None = None
-) -> list[Outcome]:
+    language: str,
+    source: str,
+    signature: CodeSignature,
+    inputs: Sequence[Sequence[CodeValue]],
+    limits: Limits | None = None,
+) -> list[TrialOutcome]:
     """What a solution gives for each input, in the best sandbox here."""
-    return outcomes_of(sandbox_of(layer()), usable(language), source, signature, inputs, limits or Limits())
+    return trial_outcomes(sandbox_of(layer()), usable(language), source, signature, inputs, limits or Limits())
 
 
-MIX = Signature("mix_up", (("a", "int"), ("ok", "bool"), ("text", "str"), ("xs", "ints")), "ints")
+MIX = CodeSignature("mix_up", (("a", "int"), ("ok", "bool"), ("text", "str"), ("xs", "ints")), "ints")
 """One parameter of each type."""
 MIXED = {
     "python": """def mix_up(a, ok, text, xs):
@@ -86,7 +90,7 @@ end module solution
 """,
 }
 """The number, the truth, the text's length, the list, and the code of the text's last character."""
-MIXED_INPUTS: list[list[Value]] = [
+MIXED_INPUTS: list[list[CodeValue]] = [
     [5, True, "ab  ", [1, -2]],
     [-(10**18) + 1, False, "", []],
     [10**18 - 1, True, " x", [10**18 - 1, -(10**18) + 1, 0]],

@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from spiritsafe import models, tasks
+from spiritsafe import models, stats, tasks
 from spiritsafe.cli.paths import NAMES_FILES, GuardedGroup
 from spiritsafe.cli.tables import json_option, print_json
 from spiritsafe.cli.terminal import TerminalSink
@@ -112,12 +112,25 @@ def audit(specs: tuple[str, ...], count: int, seed: int, as_json: bool) -> None:
             f"        gold {report.gold_accepted:.0%}, worst junk {worst:.1%}, floor {report.floor_score:.1%}, "
             f"{what} ({report.share_new:.0%} of draws new), {report.grade_ms:.2f} ms a grade"
         )
+        click.echo(
+            f"        right answers rejected {_error_rate(*report.right_rejected)}, "
+            f"wrong accepted {_error_rate(*report.wrong_accepted)}"
+        )
         for reason in report.reasons:
             click.echo(f"        - {reason}")
     if failed:
         raise TaskError(
             f"{len(failed)} of {len(specs)} tasks failed the audit.", hint="Do not train or examine on them."
         )
+
+
+def _error_rate(count: int, total: int) -> str:
+    """How many of how many, and the 95 % interval of the share."""
+    if not total:
+        return "0 of 0"
+    share = stats.clopper_pearson_interval(count, total)
+    between = f"{share.low:.1%} to {share.high:.1%}" if count else f"at most {share.high:.1%}"
+    return f"{count} of {total} ({between})"
 
 
 @command.command(name="list")

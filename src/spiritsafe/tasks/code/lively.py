@@ -16,9 +16,9 @@ from spiritsafe.core.canonical import canonical_json, digest
 from spiritsafe.core.files.reading import parse_json
 from spiritsafe.tasks.code.duet.behaviour import Call, behaviours, first_difference
 from spiritsafe.tasks.code.duet.inside.values import encode
-from spiritsafe.tasks.code.languages.language import language_named, outcomes_of
-from spiritsafe.tasks.code.languages.signature import Signature, Value
-from spiritsafe.tasks.code.languages.trial import Failure, Outcome
+from spiritsafe.tasks.code.languages.language import language_named, trial_outcomes
+from spiritsafe.tasks.code.languages.signature import CodeSignature, CodeValue
+from spiritsafe.tasks.code.languages.trial import Failure, TrialOutcome
 from spiritsafe.tasks.code.mutants.mutant import Mutant, sample
 from spiritsafe.tasks.code.mutants.registry import mutants_of
 from spiritsafe.tasks.sandbox.job import Limits
@@ -48,7 +48,12 @@ class LivelyMutants:
 
 
 def lively_mutants(
-    sandbox: Sandbox, language: str, gold: str, signature: Signature, inputs: Sequence[Sequence[Value]], count: int
+    sandbox: Sandbox,
+    language: str,
+    gold: str,
+    signature: CodeSignature,
+    inputs: Sequence[Sequence[CodeValue]],
+    count: int,
 ) -> LivelyMutants:
     """So many of them, or as many as there are; the same for the same program.
 
@@ -61,10 +66,12 @@ def lively_mutants(
 
 
 @lru_cache(maxsize=_KEPT)
-def _lively(sandbox: Sandbox, language: str, gold: str, signature: Signature, inputs: str, count: int) -> LivelyMutants:
+def _lively(
+    sandbox: Sandbox, language: str, gold: str, signature: CodeSignature, inputs: str, count: int
+) -> LivelyMutants:
     seed = int(digest([language, gold]).partition(":")[2][:8], 16)
     candidates = sample(mutants_of(gold, language), _SPARE * count, seed)
-    given: list[list[Value]] = parse_json(inputs, "inputs")
+    given: list[list[CodeValue]] = parse_json(inputs, "inputs")
     sources = [one.source for one in candidates]
     found = _by_replay if language == "python" else _by_trials
     differs = found(sandbox, language, gold, sources, signature, given)
@@ -78,8 +85,8 @@ def _by_replay(
     language: str,
     gold: str,
     sources: Sequence[str],
-    signature: Signature,
-    inputs: Sequence[Sequence[Value]],
+    signature: CodeSignature,
+    inputs: Sequence[Sequence[CodeValue]],
 ) -> list[bool | None]:
     calls: list[Call] = [(signature.name, [encode(value) for value in one]) for one in inputs]
     first, *others = behaviours(sandbox, [gold, *sources], calls)
@@ -91,13 +98,13 @@ def _by_trials(
     language: str,
     gold: str,
     sources: Sequence[str],
-    signature: Signature,
-    inputs: Sequence[Sequence[Value]],
+    signature: CodeSignature,
+    inputs: Sequence[Sequence[CodeValue]],
 ) -> list[bool | None]:
     """Whether each differs; None: it does not compile."""
 
-    def results(source: str) -> list[Outcome]:
-        return outcomes_of(sandbox, language_named(language), source, signature, inputs, _LIMITS)
+    def results(source: str) -> list[TrialOutcome]:
+        return trial_outcomes(sandbox, language_named(language), source, signature, inputs, _LIMITS)
 
     right = results(gold)
     differs: list[bool | None] = []

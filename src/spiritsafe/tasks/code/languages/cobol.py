@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from spiritsafe.tasks.code.languages.language import Language
-from spiritsafe.tasks.code.languages.signature import MOST_CHARACTERS, MOST_ITEMS, Signature, Value, ValueType
+from spiritsafe.tasks.code.languages.signature import MOST_CHARACTERS, MOST_ITEMS, CodeSignature, CodeValue, ValueType
 from spiritsafe.tasks.code.languages.trial import Trial, input_lines
 from spiritsafe.tasks.sandbox.job import Limits, Run, Step
 from spiritsafe.tasks.sandbox.walls import find_tool
@@ -59,7 +59,7 @@ def parameter_name(name: str) -> str:
     return f"LK-{name.replace('_', '-').upper()}"
 
 
-def _skeleton(signature: Signature) -> str:
+def _skeleton(signature: CodeSignature) -> str:
     name = program_name(signature.name)
     named = [(parameter_name(parameter), kind) for parameter, kind in signature.parameters]
     named.append((RESULT_NAME, signature.result))
@@ -175,7 +175,7 @@ DISPLAY " \"""",
 }
 
 
-def _driver(signature: Signature, program: str, *, is_free: bool, num_lines: int, num_inputs: int) -> str:
+def _driver(signature: CodeSignature, program: str, *, is_free: bool, num_lines: int, num_inputs: int) -> str:
     names = [f"VALUE-{place}" for place in range(len(signature.parameters))]
     named = list(zip(names, (kind for _, kind in signature.parameters), strict=True))
     result = "VALUE-GIVEN"
@@ -195,7 +195,7 @@ def _driver(signature: Signature, program: str, *, is_free: bool, num_lines: int
     )
 
 
-def _trial(source: str, signature: Signature, inputs: Sequence[Sequence[Value]], limits: Limits) -> Trial:
+def _trial(source: str, signature: CodeSignature, inputs: Sequence[Sequence[CodeValue]], limits: Limits) -> Trial:
     mark = secrets.token_hex(16)
     solution, is_free = _formatted(source)
     wanted = program_name(signature.name)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from functools import cache
 
 from spiritsafe.tasks.code.languages.language import Language
-from spiritsafe.tasks.code.languages.signature import MOST_CHARACTERS, Signature, Value, ValueType
+from spiritsafe.tasks.code.languages.signature import MOST_CHARACTERS, CodeSignature, CodeValue, ValueType
 from spiritsafe.tasks.code.languages.trial import Trial, input_lines
 from spiritsafe.tasks.sandbox.job import Limits, Run, Step
 from spiritsafe.tasks.sandbox.walls import find_tool
@@ -33,7 +33,8 @@ FORTRAN_VARIABLES: dict[ValueType, str] = {
 }
 _FLAGS = (
     *("-O1", "-w", "-fdefault-integer-8", "-ffree-form", "-ffree-line-length-none"),
-    *("-fcheck=all", "-fcheck=no-recursion", "-frecursive", "-fno-backtrace"),
+    # not of pointers: gfortran 14 takes a list that got an empty section xs(4:2) for one that was never allocated
+    *("-fcheck=all", "-fcheck=no-pointer", "-fcheck=no-recursion", "-frecursive", "-fno-backtrace"),
 )
 _MODULE = re.compile(r"^[ \t]*module[ \t]+(?!procedure\b)(\w+)[ \t]*(?:!.*)?$", re.IGNORECASE | re.MULTILINE)
 _PROGRAM = re.compile(
@@ -51,7 +52,7 @@ def _why_not() -> str | None:
     return None if _compiler() else "gfortran is not installed: apt-get install gfortran"
 
 
-def _skeleton(signature: Signature) -> str:
+def _skeleton(signature: CodeSignature) -> str:
     names = ", ".join(name for name, _ in signature.parameters)
     declarations = [FORTRAN_PARAMETERS[kind].format(name) for name, kind in signature.parameters]
     declarations.append(FORTRAN_VARIABLES[signature.result].format("answer"))
@@ -143,7 +144,7 @@ _WRITING: dict[ValueType, str] = {
 }
 
 
-def _driver(signature: Signature, module: str) -> str:
+def _driver(signature: CodeSignature, module: str) -> str:
     names = [f"value_{place}" for place in range(len(signature.parameters))]
     kinds = [kind for _, kind in signature.parameters]
     declarations = [FORTRAN_VARIABLES[kind].format(name) for name, kind in zip(names, kinds, strict=True)]
@@ -160,7 +161,7 @@ def _driver(signature: Signature, module: str) -> str:
     )
 
 
-def _trial(source: str, signature: Signature, inputs: Sequence[Sequence[Value]], limits: Limits) -> Trial:
+def _trial(source: str, signature: CodeSignature, inputs: Sequence[Sequence[CodeValue]], limits: Limits) -> Trial:
     mark = secrets.token_hex(16)
     solution, module = _with_module(source, signature.name)
     compiler = (_compiler() or "gfortran", *_FLAGS)
@@ -179,7 +180,7 @@ def _trial(source: str, signature: Signature, inputs: Sequence[Sequence[Value]],
     return Trial(run=run, mark=mark, result=signature.result, num_inputs=len(inputs))
 
 
-def _told(signature: Signature, inputs: Sequence[Sequence[Value]], mark: str) -> str:
+def _told(signature: CodeSignature, inputs: Sequence[Sequence[CodeValue]], mark: str) -> str:
     lines = list(input_lines(signature, inputs))
     return "".join(f"{line}\n" for line in (mark, f"{len(lines)} {len(inputs)}", *lines))
 

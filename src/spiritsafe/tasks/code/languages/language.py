@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import final
 
 from spiritsafe.core.errors import TaskError
-from spiritsafe.tasks.code.languages.signature import Signature, Value
-from spiritsafe.tasks.code.languages.trial import Outcome, Trial
+from spiritsafe.tasks.code.languages.signature import CodeSignature, CodeValue
+from spiritsafe.tasks.code.languages.trial import Trial, TrialOutcome
 from spiritsafe.tasks.sandbox.job import Limits
 from spiritsafe.tasks.sandbox.sandbox import Sandbox
 
@@ -39,8 +39,8 @@ class Language:
     name: str
     title: str
     fences: tuple[str, ...]
-    skeleton: Callable[[Signature], str]
-    trial: Callable[[str, Signature, Sequence[Sequence[Value]], Limits], Trial]
+    skeleton: Callable[[CodeSignature], str]
+    trial: Callable[[str, CodeSignature, Sequence[Sequence[CodeValue]], Limits], Trial]
     why_not: Callable[[], str | None]
 
 
@@ -71,14 +71,14 @@ def language_of_fence(word: str) -> Language | None:
     return next((one for one in languages().values() if word.lower() in one.fences), None)
 
 
-def outcomes_of(
+def trial_outcomes(
     sandbox: Sandbox,
     language: Language,
     source: str,
-    signature: Signature,
-    inputs: Sequence[Sequence[Value]],
+    signature: CodeSignature,
+    inputs: Sequence[Sequence[CodeValue]],
     limits: Limits,
-) -> list[Outcome]:
+) -> list[TrialOutcome]:
     """What a solution gives for each input.
 
     Raises:

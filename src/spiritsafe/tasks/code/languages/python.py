@@ -12,19 +12,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spiritsafe.tasks.code.languages.language import Language
-from spiritsafe.tasks.code.languages.signature import PYTHON_TYPES, Signature, Value
+from spiritsafe.tasks.code.languages.signature import PYTHON_TYPES, CodeSignature, CodeValue
 from spiritsafe.tasks.code.languages.trial import Trial
 from spiritsafe.tasks.sandbox.job import Limits, Run, Step
 
 _DRIVER = Path(__file__).with_name("python_driver.py").read_text("utf-8")
 
 
-def _skeleton(signature: Signature) -> str:
+def _skeleton(signature: CodeSignature) -> str:
     parameters = ", ".join(f"{name}: {PYTHON_TYPES[kind]}" for name, kind in signature.parameters)
     return f"def {signature.name}({parameters}) -> {PYTHON_TYPES[signature.result]}:\n    ...\n"
 
 
-def _trial(source: str, signature: Signature, inputs: Sequence[Sequence[Value]], limits: Limits) -> Trial:
+def _trial(source: str, signature: CodeSignature, inputs: Sequence[Sequence[CodeValue]], limits: Limits) -> Trial:
     mark = secrets.token_hex(16)
     given = {"mark": mark, "name": signature.name, "result": signature.result, "inputs": [list(one) for one in inputs]}
     run = Run(

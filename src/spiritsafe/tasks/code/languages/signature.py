@@ -1,6 +1,6 @@
 """What a solution is: a pure function of a name, typed parameters and a typed result, the same in every language.
 
-In: names and types. Out: a :class:`Signature`, which knows whether values fit it. The types are those that Python,
+In: names and types. Out: a :class:`CodeSignature`, which knows whether values fit it. The types are those that Python,
 Fortran and COBOL share: whole numbers of at most 18 digits, truth, printable ASCII text, lists of whole numbers.
 """
 
@@ -15,7 +15,7 @@ from typing import Literal, final
 from spiritsafe.core.errors import TaskError
 
 ValueType = Literal["int", "bool", "str", "ints"]
-Value = int | bool | str | list[int]
+CodeValue = int | bool | str | list[int]
 VALUE_TYPES: tuple[ValueType, ...] = ("int", "bool", "str", "ints")
 PYTHON_TYPES: dict[ValueType, str] = {"int": "int", "bool": "bool", "str": "str", "ints": "list[int]"}
 
@@ -28,11 +28,21 @@ _MOST_NAME = 24
 """COBOL's names have 31 characters at most; ours get parts added."""
 _TAKEN = frozenset({"solution", "answer", "result"})
 """The module's name in Fortran, and what results are called."""
+_FUNCTIONS = frozenset(
+    (
+        *("abs", "achar", "allocated", "char", "iachar", "ichar", "index", "int", "kind", "len", "max", "maxval"),
+        *("merge", "min", "minval", "mod", "modulo", "nint", "print", "read", "real", "repeat", "reverse", "scan"),
+        *("size", "spread", "sum", "trim", "verify", "write"),
+    )
+)
+"""What functions in Fortran would hide from themselves."""
+_PARTS = ("_length", "_text", "_item")
+"""In COBOL what a text or list has."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class Signature:
+class CodeSignature:
     """A function as its callers see it.
 
     Attributes:
@@ -57,10 +67,15 @@ class Signature:
                     hint=f"Use a lower-case letter, then letters, digits and single underscores, {_MOST_NAME} at most, "
                     f"and no keyword, nor {', '.join(sorted(_TAKEN))}.",
                 )
+        if self.name in _FUNCTIONS:
+            raise TaskError(f"{self.name!r} is a function of Fortran's own.", hint="Use a name of two words.")
+        for name in names:
+            if any(name.endswith(part) and name.removesuffix(part) in names for part in _PARTS):
+                raise TaskError(f"{name!r} is a part of another parameter in COBOL.", hint="Rename one of the two.")
         if len(set(names)) != len(names):
             raise TaskError(f"{self.name}: two of its names are the same.", hint="Rename a parameter.")
 
-    def accepts(self, inputs: Sequence[Value]) -> bool:
+    def accepts(self, inputs: Sequence[CodeValue]) -> bool:
         """Whether these are values of its parameters."""
         return len(inputs) == len(self.parameters) and all(
             is_value(value, kind) for value, (_, kind) in zip(inputs, self.parameters, strict=True)

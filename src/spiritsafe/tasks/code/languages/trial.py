@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, final, get_args
 
-from spiritsafe.tasks.code.languages.signature import Signature, Value, ValueType
+from spiritsafe.tasks.code.languages.signature import CodeSignature, CodeValue, ValueType
 from spiritsafe.tasks.sandbox.job import Run, RunResult, StepResult
 
 FailureKind = Literal["compile", "crash", "time", "missing", "nonsense"]
@@ -42,7 +42,7 @@ class Failure:
     reason: str
 
 
-Outcome = Value | Failure
+TrialOutcome = CodeValue | Failure
 
 
 @final
@@ -62,7 +62,7 @@ class Trial:
     result: ValueType
     num_inputs: int
 
-    def outcomes(self, result: RunResult) -> list[Outcome]:
+    def outcomes(self, result: RunResult) -> list[TrialOutcome]:
         """One for each input, in their order."""
         for step in result.steps[:-1]:
             if step.code != 0:
@@ -70,7 +70,7 @@ class Trial:
                 return [Failure("compile", reason)] * self.num_inputs
         last = result.steps[-1]
         values, said = self._values(last), self._ends(last)
-        found: list[Outcome] = []
+        found: list[TrialOutcome] = []
         for number in range(self.num_inputs):
             if number in values:
                 found.append(values[number])
@@ -80,8 +80,8 @@ class Trial:
                 found.append(_ending(result, last))
         return found
 
-    def _values(self, step: StepResult) -> dict[int, Outcome]:
-        found: dict[int, Outcome] = {}
+    def _values(self, step: StepResult) -> dict[int, TrialOutcome]:
+        found: dict[int, TrialOutcome] = {}
         for part in step.out.split(self.mark.encode("ascii"))[1:]:
             number, _, rest = part.removeprefix(b" ").partition(b" ")
             if number.strip().isdigit() and len(number) <= _MOST_DIGITS:
@@ -100,7 +100,7 @@ class Trial:
         return found
 
 
-def _value(text: str, kind: ValueType) -> Outcome:
+def _value(text: str, kind: ValueType) -> TrialOutcome:
     line = text.partition("\n")[0]
     if line.startswith("!"):
         failure, _, reason = line[1:].partition(" ")
@@ -157,7 +157,7 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _MOST_REASON else text[:_MOST_REASON] + " …"
 
 
-def input_lines(signature: Signature, inputs: Sequence[Sequence[Value]]) -> Iterator[str]:
+def input_lines(signature: CodeSignature, inputs: Sequence[Sequence[CodeValue]]) -> Iterator[str]:
     """Inputs as drivers in Fortran and COBOL read them: one number or text a line, lengths before texts and lists."""
     for values in inputs:
         for value, (_, kind) in zip(values, signature.parameters, strict=True):

@@ -15,7 +15,7 @@ from typing import Any, final
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.tasks.code.answer import code_in
 from spiritsafe.tasks.code.languages.language import Language, language_named
-from spiritsafe.tasks.code.languages.signature import Signature, Value
+from spiritsafe.tasks.code.languages.signature import CodeSignature, CodeValue
 from spiritsafe.tasks.code.templates.template import Settings, Template
 from spiritsafe.tasks.code.translate.translate import translate
 
@@ -40,10 +40,10 @@ class Exam:
     """
 
     language: Language
-    signature: Signature
+    signature: CodeSignature
     gold: str
-    inputs: Sequence[Sequence[Value]]
-    results: Sequence[Value]
+    inputs: Sequence[Sequence[CodeValue]]
+    results: Sequence[CodeValue]
 
     def code_in(self, text: str) -> str | None:
         """The solution in an answer; None: there is none."""
@@ -81,21 +81,21 @@ def exam_of(facts: Mapping[str, Any]) -> Exam:
     parameters = tuple((str(name), kind) for name, kind in facts["parameters"])
     return Exam(
         language=language_named(str(facts["language"])),
-        signature=Signature(str(facts["name"]), parameters, facts["result"]),
+        signature=CodeSignature(str(facts["name"]), parameters, facts["result"]),
         gold=str(facts["answer"]),
         inputs=[inputs for inputs, _ in facts["tests"]],
         results=[result for _, result in facts["tests"]],
     )
 
 
-def shown(value: Value) -> str:
+def shown(value: CodeValue) -> str:
     """A value as every language's readers understand it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
-def example_lines(signature: Signature, examples: Sequence[tuple[Sequence[Value], Value]]) -> str:
+def example_lines(signature: CodeSignature, examples: Sequence[tuple[Sequence[CodeValue], CodeValue]]) -> str:
     """Arguments and results, one example a line."""
     return "\n".join(
         f"{signature.name}({', '.join(map(shown, arguments))}) gives {shown(result)}" for arguments, result in examples

@@ -10,12 +10,12 @@ from typing import final
 
 from spiritsafe.core.records import Problem, Status, Verdict
 from spiritsafe.tasks.code.hacks import solution_hacks
+from spiritsafe.tasks.code.labelled import fenced, right_answers, wrong_answers
 from spiritsafe.tasks.code.languages.trial import Failure
 from spiritsafe.tasks.code.lively import lively_mutants
+from spiritsafe.tasks.code.machine import SandboxedVerifier
 from spiritsafe.tasks.code.rewrites import rewritten
 from spiritsafe.tasks.families.code.exercises import Exam, exam_of, example_lines
-from spiritsafe.tasks.families.code.labelled import fenced, right_answers, wrong_answers
-from spiritsafe.tasks.families.code.machine import SandboxedVerifier
 from spiritsafe.tasks.sandbox.job import Limits
 from spiritsafe.tasks.sandbox.sandbox import shared_sandbox
 from spiritsafe.tasks.task import LabelledAnswers

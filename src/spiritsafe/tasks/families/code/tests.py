@@ -16,10 +16,10 @@ from spiritsafe.core.records import Problem, Status, Verdict
 from spiritsafe.tasks.code.answer import code_in
 from spiritsafe.tasks.code.duet.kills import Kills, kills_of
 from spiritsafe.tasks.code.hacks import test_hacks
+from spiritsafe.tasks.code.labelled import fenced, right_answers, wrong_answers
 from spiritsafe.tasks.code.lively import lively_mutants
+from spiritsafe.tasks.code.machine import SandboxedVerifier
 from spiritsafe.tasks.families.code.exercises import Exam, exam_of
-from spiritsafe.tasks.families.code.labelled import fenced, right_answers, wrong_answers
-from spiritsafe.tasks.families.code.machine import SandboxedVerifier
 from spiritsafe.tasks.sandbox.sandbox import shared_sandbox
 from spiritsafe.tasks.task import LabelledAnswers
 
@@ -145,9 +145,14 @@ _MOST_TESTS = 24
 
 
 def tests_in_python(exam: Exam) -> str:
-    """Tests that hold: a function for each of the first inputs."""
-    lines = [f"from solution import {exam.signature.name}", ""]
-    for number, (inputs, result) in enumerate(list(zip(exam.inputs, exam.results, strict=True))[:_MOST_TESTS]):
-        arguments = ", ".join(map(repr, inputs))
-        lines += ["", f"def test_{number}():", f"    assert {exam.signature.name}({arguments}) == {result!r}", ""]
+    """Tests that hold for all inputs, and so kill each mutant that the inputs tell from the code."""
+    name = exam.signature.name
+    pairs = list(zip(exam.inputs, exam.results, strict=True))
+    lines = [f"from solution import {name}", ""]
+    for number in range(min(_MOST_TESTS, len(pairs))):
+        lines += ["", f"def test_{number}():"]
+        # inputs of one kind follow each other: dealt out, a mutant that one kind tells meets several tests
+        for inputs, result in pairs[number::_MOST_TESTS]:
+            lines.append(f"    assert {name}({', '.join(map(repr, inputs))}) == {result!r}")
+        lines.append("")
     return "\n".join(lines)

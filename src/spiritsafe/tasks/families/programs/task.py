@@ -8,22 +8,24 @@ against the tests that their publishers gave.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import final
 
-from spiritsafe.core.errors import TaskError
 from spiritsafe.core.records import Message, Problem, Status, Verdict
 from spiritsafe.tasks.answers.extract import normalise
 from spiritsafe.tasks.code.answer import code_in
+from spiritsafe.tasks.code.hacks import solution_hacks
+from spiritsafe.tasks.code.labelled import right_answers, wrong_answers
 from spiritsafe.tasks.code.languages.language import language_named
+from spiritsafe.tasks.code.machine import SandboxedVerifier
+from spiritsafe.tasks.code.rewrites import rewritten
 from spiritsafe.tasks.data.knobs import DataSources, ExamDataKnobs
 from spiritsafe.tasks.families.programs.judges import judge_cobol, judge_python
 from spiritsafe.tasks.families.programs.layouts import Asked, asked_of
 from spiritsafe.tasks.family import Family
-from spiritsafe.tasks.sandbox.layers import layer
 from spiritsafe.tasks.sandbox.sandbox import shared_sandbox
 from spiritsafe.tasks.spec import TaskSpec, resolve_knobs
-from spiritsafe.tasks.task import Draft, Task, Verifier
+from spiritsafe.tasks.task import Draft, LabelledAnswers, Task
 
 _WANTED = {
     "python": r"^[ \t]*(?:async[ \t]+)?(?:def|class)[ \t]+{0}\b|^{0}[ \t]*=",
@@ -69,17 +71,17 @@ def program_of(asked: Asked, text: str) -> str | None:
 
 
 @final
-class ProgramVerifier(Verifier):
-    """Runs the program that an answer makes against its problem's own tests."""
+class ProgramVerifier(SandboxedVerifier):
+    """Runs the program that an answer makes against its problem's own tests.
+
+    Which languages there are is known when problems are; a compiler is asked for when a problem needs one.
+    """
 
     name = "code.programs"
     version = "1"
-    isolated = True
-    sandboxed = True
 
-    def check_machine(self) -> None:
-        """A sandbox; a compiler is asked for when a problem needs one."""
-        layer()
+    def __init__(self) -> None:
+        super().__init__(())
 
     def judge(self, problem: Problem, text: str) -> Verdict:
         """Run it.
@@ -89,12 +91,10 @@ class ProgramVerifier(Verifier):
             SandboxFailure: The sandbox failed.
         """
         asked = _asked(problem)
+        self.check_language(language_named(asked.language))
         program = program_of(asked, text)
         if program is None:
             return self.verdict("unparsed", reason="no code in the answer")
-        why_not = language_named(asked.language).why_not()
-        if why_not is not None:
-            raise TaskError(why_not, hint="Install it, and run the same command again.")
         if asked.language == "python":
             judged = judge_python(shared_sandbox(), program, asked.suite, asked.entry)
         else:
@@ -164,6 +164,15 @@ class ProgramsTask(Task):
             f"Complete this {language.title} {what}. Answer with the whole {what} in one block of code.\n\n"
             f"```{language.fences[0]}\n{asked.start.rstrip()}\n```"
         )
+
+    def labelled_answers(self, problem: Problem) -> Sequence[LabelledAnswers]:
+        """The gold in other words and settings, where there is one; and hacks, where the answer is in Python."""
+        asked = _asked(problem)
+        language = language_named(asked.language)
+        right = right_answers(asked.gold, rewritten(asked.gold, language.name), language) if asked.gold else []
+        if language.name != "python":
+            return right
+        return [*right, *wrong_answers(solution_hacks(asked.entry), problem.canonical_text, language.fences[0])]
 
     def gold(self, problem: Problem) -> str:
         """The publisher's own solution; "" where there is none."""

@@ -3,13 +3,14 @@ from __future__ import annotations
 import pytest
 from code_parts import MIX, MIXED, MIXED_INPUTS, mixed, tried
 
+from spiritsafe.tasks.code.languages import cobol
 from spiritsafe.tasks.code.languages.cobol import program_name
 from spiritsafe.tasks.code.languages.language import language_named
-from spiritsafe.tasks.code.languages.signature import VALUE_TYPES, Signature
+from spiritsafe.tasks.code.languages.signature import VALUE_TYPES, CodeSignature
 from spiritsafe.tasks.code.languages.trial import Failure
 from spiritsafe.tasks.sandbox.job import Limits
 
-ONE = Signature("add_up", (("x", "int"),), "int")
+ONE = CodeSignature("add_up", (("x", "int"),), "int")
 EXPECTED = [mixed(*inputs) for inputs in MIXED_INPUTS]  # type: ignore[arg-type]
 FIXED = """       IDENTIFICATION DIVISION.
        PROGRAM-ID. ADD-UP.
@@ -37,7 +38,7 @@ def test_skeletons_compile_with_a_body_in_the_place_of_dots() -> None:
     values = {"int": 3, "bool": True, "str": " x ", "ints": [4, 5]}
     names = dict(zip(VALUE_TYPES, "ABCD", strict=True))
     for kind in VALUE_TYPES:
-        signature = Signature("count", (("a", "int"), ("b", "bool"), ("c", "str"), ("d", "ints")), kind)
+        signature = CodeSignature("count", (("a", "int"), ("b", "bool"), ("c", "str"), ("d", "ints")), kind)
         skeleton = language_named("cobol").skeleton(signature)
         source = skeleton.replace("    *> ...", f"    MOVE LK-{names[kind]} TO LK-RESULT")
         assert tried("cobol", source, signature, [[3, True, " x ", [4, 5]]]) == [values[kind]]
@@ -122,13 +123,19 @@ def test_numbers_of_nineteen_digits_are_not_cut() -> None:
 
 @pytest.mark.parametrize("length", [-1, 101])
 def test_lengths_that_cannot_be_are_nonsense(length: int) -> None:
-    signature = Signature("f", (("a", "int"),), "ints")
+    signature = CodeSignature("f", (("a", "int"),), "ints")
     source = language_named("cobol").skeleton(signature)
     (found,) = tried("cobol", source.replace("    *> ...", "    MOVE LK-A TO LK-RESULT-LENGTH"), signature, [[length]])
     assert kinds([found]) == ["nonsense"]
 
 
 def test_truth_is_one_or_zero() -> None:
-    signature = Signature("f", (("a", "int"),), "bool")
+    signature = CodeSignature("f", (("a", "int"),), "bool")
     source = language_named("cobol").skeleton(signature).replace("    *> ...", "    MOVE LK-A TO LK-RESULT")
     assert kinds(tried("cobol", source, signature, [[0], [1], [2]])) == [False, True, "nonsense"]
+
+
+def test_a_missing_compiler_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    language = language_named("cobol")
+    monkeypatch.setattr(cobol, "_compiler", lambda: None)
+    assert str(language.why_not()).startswith("GnuCOBOL is not installed: apt-get install")

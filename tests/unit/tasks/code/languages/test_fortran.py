@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import pytest
 from code_parts import MIX, MIXED, MIXED_INPUTS, mixed, tried
 
+from spiritsafe.tasks.code.languages import fortran
 from spiritsafe.tasks.code.languages.language import language_named
-from spiritsafe.tasks.code.languages.signature import VALUE_TYPES, Signature
+from spiritsafe.tasks.code.languages.signature import VALUE_TYPES, CodeSignature
 from spiritsafe.tasks.code.languages.trial import Failure
 from spiritsafe.tasks.sandbox.job import Limits
 
-ONE = Signature("f", (("x", "int"),), "int")
+ONE = CodeSignature("f", (("x", "int"),), "int")
 BARE = """function NAME(x) result(answer)
   integer(8), intent(in) :: x
   integer(8) :: answer
@@ -28,7 +30,7 @@ def test_skeletons_compile_with_a_body_in_the_place_of_dots() -> None:
     bodies = {"int": "answer = a", "bool": "answer = b", "str": "answer = c", "ints": "answer = d"}
     values = {"int": 3, "bool": True, "str": " x ", "ints": [4, 5]}
     for kind in VALUE_TYPES:
-        signature = Signature("f_g", (("a", "int"), ("b", "bool"), ("c", "str"), ("d", "ints")), kind)
+        signature = CodeSignature("f_g", (("a", "int"), ("b", "bool"), ("c", "str"), ("d", "ints")), kind)
         skeleton = language_named("fortran").skeleton(signature)
         assert skeleton.count("! ...") == 1
         source = skeleton.replace("! ...", bodies[kind])
@@ -99,7 +101,13 @@ def test_what_does_not_compile_says_why() -> None:
 
 
 def test_a_result_that_was_never_made_is_a_crash_and_no_value() -> None:
-    signature = Signature("f", (("x", "int"),), "ints")
+    signature = CodeSignature("f", (("x", "int"),), "ints")
     source = bare("continue").replace("integer(8) :: answer", "integer(8), allocatable :: answer(:)")
     (found,) = tried("fortran", source, signature, [[1]])
     assert found == [] or kinds([found]) == ["crash"]
+
+
+def test_a_missing_compiler_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    language = language_named("fortran")
+    monkeypatch.setattr(fortran, "_compiler", lambda: None)
+    assert str(language.why_not()).startswith("gfortran is not installed: apt-get install")

@@ -5,7 +5,7 @@ from code_parts import MIX, MIXED, MIXED_INPUTS, mixed, usable
 from sandboxes import every_layer, sandbox_of
 
 from spiritsafe.core.errors import TaskError
-from spiritsafe.tasks.code.languages.language import language_named, language_of_fence, languages, outcomes_of
+from spiritsafe.tasks.code.languages.language import language_named, language_of_fence, languages, trial_outcomes
 from spiritsafe.tasks.sandbox.job import Limits
 
 
@@ -31,5 +31,5 @@ def test_fences_name_languages() -> None:
 @pytest.mark.parametrize("name", ["python", "fortran", "cobol"])
 def test_every_language_gets_all_values_and_gives_them_back(layer: str, name: str) -> None:
     """Ends of ranges, spaces at ends, each printable character, nothing."""
-    found = outcomes_of(sandbox_of(layer), usable(name), MIXED[name], MIX, MIXED_INPUTS, Limits())
+    found = trial_outcomes(sandbox_of(layer), usable(name), MIXED[name], MIX, MIXED_INPUTS, Limits())
     assert found == [mixed(*inputs) for inputs in MIXED_INPUTS]  # type: ignore[arg-type]

@@ -4,11 +4,11 @@ import pytest
 from code_parts import tried
 
 from spiritsafe.tasks.code.languages.language import language_named
-from spiritsafe.tasks.code.languages.signature import Signature, ValueType
+from spiritsafe.tasks.code.languages.signature import CodeSignature, ValueType
 from spiritsafe.tasks.code.languages.trial import Failure
 from spiritsafe.tasks.sandbox.job import Limits
 
-ONE = Signature("f", (("x", "int"),), "int")
+ONE = CodeSignature("f", (("x", "int"),), "int")
 
 
 def kinds(found: list[object]) -> list[object]:
@@ -16,7 +16,7 @@ def kinds(found: list[object]) -> list[object]:
 
 
 def test_skeleton_is_a_function_that_compiles() -> None:
-    signature = Signature("f", (("a", "int"), ("b", "bool"), ("c", "str"), ("d", "ints")), "ints")
+    signature = CodeSignature("f", (("a", "int"), ("b", "bool"), ("c", "str"), ("d", "ints")), "ints")
     skeleton = language_named("python").skeleton(signature)
     assert skeleton == "def f(a: int, b: bool, c: str, d: list[int]) -> list[int]:\n    ...\n"
     compile(skeleton, "x", "exec")
@@ -47,7 +47,7 @@ def test_skeleton_is_a_function_that_compiles() -> None:
     ],
 )
 def test_results_of_other_types_are_nonsense(kind: ValueType, result: str) -> None:
-    signature = Signature("f", (), kind)
+    signature = CodeSignature("f", (), kind)
     assert kinds(tried("python", f"def f(): return {result}", signature, [[]])) == ["nonsense"]
 
 
@@ -96,7 +96,7 @@ if __name__ == "__main__":
 
 def test_arguments_are_the_calls_own() -> None:
     source = "def f(xs):\n    xs.append(1)\n    return len(xs)"
-    assert tried("python", source, Signature("f", (("xs", "ints"),), "int"), [[[]], [[]]]) == [1, 1]
+    assert tried("python", source, CodeSignature("f", (("xs", "ints"),), "int"), [[[]], [[]]]) == [1, 1]
 
 
 def test_forged_lines_are_only_answers() -> None:

@@ -3,22 +3,22 @@ from __future__ import annotations
 import pytest
 
 from spiritsafe.core.errors import TaskError
-from spiritsafe.tasks.code.languages.signature import Signature, is_value
+from spiritsafe.tasks.code.languages.signature import CodeSignature, is_value
 
 
 @pytest.mark.parametrize("name", ["Count", "two__lines", "_x", "x_", "größe", "1a", "", "solution", "while", "a" * 25])
 def test_names_that_some_language_cannot_have_are_refused(name: str) -> None:
-    Signature("count_items", (("a1", "int"),), "int")
+    CodeSignature("count_items", (("a1", "int"),), "int")
     with pytest.raises(TaskError, match="cannot be a name"):
-        Signature(name, (), "int")
+        CodeSignature(name, (), "int")
     with pytest.raises(TaskError, match="cannot be a name"):
-        Signature("f", ((name, "int"),), "int")
+        CodeSignature("f", ((name, "int"),), "int")
 
 
 def test_two_things_of_one_name_are_refused() -> None:
     for parameters in ((("a", "int"), ("a", "str")), (("f", "int"),)):
         with pytest.raises(TaskError, match="are the same"):
-            Signature("f", parameters, "int")  # type: ignore[arg-type]
+            CodeSignature("f", parameters, "int")  # type: ignore[arg-type]
 
 
 def test_values_are_of_exactly_their_types_and_sizes() -> None:
@@ -44,8 +44,18 @@ def test_values_are_of_exactly_their_types_and_sizes() -> None:
 
 
 def test_inputs_fit_a_signature_one_by_one() -> None:
-    signature = Signature("f", (("a", "int"), ("b", "bool")), "int")
+    signature = CodeSignature("f", (("a", "int"), ("b", "bool")), "int")
     assert signature.accepts([1, True])
     assert not signature.accepts([True, 1])
     assert not signature.accepts([1])
     assert not signature.accepts([1, True, 1])
+
+
+def test_functions_of_fortrans_own_and_parts_in_cobol_are_refused() -> None:
+    for name in ("read", "len", "index"):
+        CodeSignature("f", ((name, "int"),), "int")
+        with pytest.raises(TaskError, match="Fortran's own"):
+            CodeSignature(name, (), "int")
+    CodeSignature("f", (("max_length", "int"), ("length", "str")), "int")
+    with pytest.raises(TaskError, match="part of another"):
+        CodeSignature("f", (("word", "str"), ("word_length", "int")), "int")

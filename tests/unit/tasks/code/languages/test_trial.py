@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from spiritsafe.tasks.code.languages.signature import Signature, ValueType
-from spiritsafe.tasks.code.languages.trial import Failure, Outcome, Trial, input_lines
+from spiritsafe.tasks.code.languages.signature import CodeSignature, ValueType
+from spiritsafe.tasks.code.languages.trial import Failure, Trial, TrialOutcome, input_lines
 from spiritsafe.tasks.sandbox.job import Run, RunResult, Step, StepResult, Stop
 
 RUN = Run(steps=(Step(argv=("cc",)), Step(argv=("./main",))))
@@ -11,7 +11,7 @@ RUN = Run(steps=(Step(argv=("cc",)), Step(argv=("./main",))))
 
 def heard(
     kind: ValueType, out: str, err: str = "", *, code: int | None = 0, stop: Stop | None = None, num_inputs: int = 1
-) -> list[Outcome]:
+) -> list[TrialOutcome]:
     steps = (StepResult(code=0), StepResult(code=code, out=out.encode("latin-1"), err=err.encode("latin-1")))
     result = RunResult(steps=steps, stop=stop, files={}, layer="none")
     return Trial(run=RUN, mark="MARK", result=kind, num_inputs=num_inputs).outcomes(result)
@@ -114,7 +114,7 @@ def test_a_compiler_that_refuses_speaks_for_every_input() -> None:
 
 
 def test_inputs_are_lines_of_numbers_and_texts() -> None:
-    signature = Signature("f", (("a", "int"), ("b", "bool"), ("c", "str"), ("d", "ints")), "int")
+    signature = CodeSignature("f", (("a", "int"), ("b", "bool"), ("c", "str"), ("d", "ints")), "int")
     lines = list(input_lines(signature, [[-5, True, " x", [1, -2]], [0, False, "", []]]))
     zero, one, two = (f"+{number:018d}" for number in range(3))
     assert lines == [f"-{5:018d}", one, two, " x", two, one, f"-{2:018d}", zero, zero, zero, "", zero]

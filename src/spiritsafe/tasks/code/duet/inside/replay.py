@@ -18,7 +18,6 @@ from spiritsafe.tasks.code.duet.inside.code_host import load_module
 from spiritsafe.tasks.code.duet.inside.fenced import fork_fenced, wait_for
 from spiritsafe.tasks.code.duet.inside.values import NotPlainError, decode, encode
 
-
 _FEWEST_CPU_S, _TIMES_CPU = 0.2, 20
 
 

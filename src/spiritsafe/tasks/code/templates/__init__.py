@@ -1,0 +1,1 @@
+"""Problems of code that are drawn, not collected: each template gives thousands of functions to write."""

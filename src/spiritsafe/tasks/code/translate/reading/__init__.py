@@ -1,0 +1,1 @@
+"""Reads gold code: Python in, typed trees out."""

@@ -1,0 +1,1 @@
+"""Writes gold code in other languages, from typed trees."""
