@@ -11,7 +11,9 @@ from spiritsafe.tasks.code.duet.kills import Kills, kills_of
 from spiritsafe.tasks.sandbox.layers import layer
 
 
-def duet(tests: str, *programs: str, order: Sequence[int] | None = None, on: str | None = None, **more: object) -> DuetResult:
+def duet(
+    tests: str, *programs: str, order: Sequence[int] | None = None, on: str | None = None, **more: object
+) -> DuetResult:
     """Each program has a turn, unless the order says otherwise; in the best sandbox here, unless a layer is named."""
     turns = range(len(programs)) if order is None else order
     sandbox = sandbox_of(on or layer())

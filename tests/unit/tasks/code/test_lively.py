@@ -4,13 +4,13 @@ import pytest
 from code_parts import usable
 from sandboxes import sandbox_of
 
-from spiritsafe.tasks.code.languages.language import outcomes_of
-from spiritsafe.tasks.code.languages.signature import Signature
+from spiritsafe.tasks.code.languages.language import trial_outcomes
+from spiritsafe.tasks.code.languages.signature import CodeSignature
 from spiritsafe.tasks.code.lively import lively_mutants
 from spiritsafe.tasks.sandbox.job import Limits
 from spiritsafe.tasks.sandbox.layers import layer
 
-SIGNATURE = Signature("add_up", (("xs", "ints"), ("k", "int")), "int")
+SIGNATURE = CodeSignature("add_up", (("xs", "ints"), ("k", "int")), "int")
 GOLDS = {
     "python": """def add_up(xs, k):
     total = 0
@@ -45,11 +45,11 @@ def test_each_can_be_told_from_the_right_program(language: str, count: int) -> N
     assert 1 <= len(found.mutants) <= count
     assert len({one.source for one in found.mutants}) == len(found.mutants)
     limits = Limits(cpu_s=2.0, wall_s=60.0)
-    right = outcomes_of(sandbox, known, gold, SIGNATURE, INPUTS, limits)
+    right = trial_outcomes(sandbox, known, gold, SIGNATURE, INPUTS, limits)
     assert right == [0, 5, 5, 0, 7]
     for one in found.mutants:
         assert one.original == gold
-        assert outcomes_of(sandbox, known, one.source, SIGNATURE, INPUTS, limits) != right
+        assert trial_outcomes(sandbox, known, one.source, SIGNATURE, INPUTS, limits) != right
     assert lively_mutants(sandbox, language, gold, SIGNATURE, [list(one) for one in INPUTS], count) is found
 
 

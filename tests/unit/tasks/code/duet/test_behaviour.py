@@ -46,7 +46,9 @@ def test_programs_that_end_loop_or_do_not_load_give_what_they_gave_before(layer:
 
 
 def test_the_first_program_says_how_long_the_others_may_take() -> None:
-    slow = GOLD.replace("return", "for _ in range(2 * 10**7): pass\n    return")  # about a second, for each of four calls
+    slow = GOLD.replace(
+        "return", "for _ in range(2 * 10**7): pass\n    return"
+    )  # about a second, for each of four calls
     gold, cut = digests(GOLD, slow, cpu_s=600.0)
     assert len(cut) < len(gold)
     first, second = digests(slow, GOLD, cpu_s=600.0)

@@ -155,7 +155,9 @@ def test_a_turn_that_says_nonsense_has_not_passed(line: str) -> None:
     assert not _turn(line, 0, 0.0).has_passed
 
 
-@pytest.mark.parametrize("line", ["", "x", "5", "[]", "{}", '{"cpu_s": "x"}', '{"cpu_s": []}', f'{{"cpu_s": 1{"0" * 400}}}'])
+@pytest.mark.parametrize(
+    "line", ["", "x", "5", "[]", "{}", '{"cpu_s": "x"}', '{"cpu_s": []}', f'{{"cpu_s": 1{"0" * 400}}}']
+)
 def test_the_side_of_the_code_may_say_anything(line: str) -> None:
     assert _seconds(line) == 0.0
     assert _seconds('{"cpu_s": 0.5}') == 0.5

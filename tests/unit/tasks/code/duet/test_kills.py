@@ -88,7 +88,9 @@ def test_one_that_is_fickle_spoils_the_others() -> None:
 
 
 def test_checks_kill_as_tests_do() -> None:
-    found = kills("def check(g):\n    assert g([3], 1) == 3\n", GOLD, *MUTANTS[:2], checks=["check(f)", "assert f([], 0) == 0"])
+    found = kills(
+        "def check(g):\n    assert g([3], 1) == 3\n", GOLD, *MUTANTS[:2], checks=["check(f)", "assert f([], 0) == 0"]
+    )
     assert found.killed_by == {0: ("check 0", "check 1"), 1: ("check 0", "check 1")}
 
 

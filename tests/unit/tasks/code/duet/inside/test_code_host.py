@@ -19,7 +19,9 @@ class Odd(ValueError): pass
 class Thing: pass
 thing = Thing()
 def double(x): return 2 * x
-def fail(kind, *words): raise {"odd": Odd, "key": KeyError, "own": type("Own", (Exception,), {}), "exit": SystemExit}[kind](*words)
+class Own(Exception): pass
+KINDS = {"odd": Odd, "key": KeyError, "own": Own, "exit": SystemExit}
+def fail(kind, *words): raise KINDS[kind](*words)
 def push(xs, y, *, to=()): xs.append(y); to.update(z=y) if to else None
 def lie(): return thing
 """
@@ -109,7 +111,9 @@ def f(what):
 
 @every_layer
 def test_a_program_can_do_what_it_likes(layer: str) -> None:
-    wanted = dict.fromkeys(("value", "error", "error_is_of_its_kind", "exit", "printing", "recursion", "again"), "passed")
+    wanted = dict.fromkeys(
+        ("value", "error", "error_is_of_its_kind", "exit", "printing", "recursion", "again"), "passed"
+    )
     wanted |= dict.fromkeys(("huge", "infinite", "deep", "end"), "failed")
     wanted["after"] = "unknown"
     assert outcomes(TESTS, CODE, on=layer) == {f"test_{name}": outcome for name, outcome in wanted.items()}

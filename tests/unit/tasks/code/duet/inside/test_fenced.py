@@ -62,7 +62,8 @@ _ATTEMPTS = {
 @every_layer
 def test_it_leaves_nothing(layer: str) -> None:
     lines = [
-        f"try:\n    {attempt}\n    os.write(writing, {f'{what}, '.encode()!r})\nexcept (OSError, ValueError, RuntimeError):\n    pass"
+        f"try:\n    {attempt}\n    os.write(writing, {f'{what}, '.encode()!r})\n"
+        "except (OSError, ValueError, RuntimeError):\n    pass"
         for what, attempt in _ATTEMPTS.items()
     ]
     # SIGXFSZ, which Python ignores, else ends what writes a file

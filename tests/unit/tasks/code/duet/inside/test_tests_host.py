@@ -113,7 +113,8 @@ def test_b(): pass
 
 
 def test_arguments_that_cannot_be_handed_over_fail_a_test() -> None:
-    tests = "def test_a(): assert f(object()) == 1\ndef test_b(): assert f(lambda: 1) == 1\ndef test_c(): assert f(1) == 2\n"
+    tests = "def test_a(): assert f(object()) == 1\ndef test_b(): assert f(lambda: 1) == 1\n"
+    tests += "def test_c(): assert f(1) == 2\n"
     assert list(outcomes(tests, CODE).values()) == ["failed", "failed", "passed"]
 
 
@@ -144,10 +145,12 @@ def f(x):
     send(REPLY)
 """
 REPLIES = [
-    "{}", "[]", "5", "None", "'x'", "{'value': {}}", "{'value': ['list', 5]}", "{'raised': 'f', 'builtin': 'print', 'words': []}",
+    "{}", "[]", "5", "None", "'x'", "{'value': {}}", "{'value': ['list', 5]}",
+    "{'raised': 'f', 'builtin': 'print', 'words': []}",
     "{'raised': 'x', 'builtin': '__import__', 'words': ['os']}", "{'raised': [], 'builtin': 'KeyError', 'words': []}",
     "{'raised': 'x', 'builtin': 'KeyError', 'words': 5}", "{'raised': 'x', 'builtin': 'GeneratorExit', 'words': []}",
-    "{'raised': 'x', 'builtin': 'KeyboardInterrupt', 'words': []}", "{'value': ['opaque', 'x']}", "{'arguments': 5, 'value': 4}",
+    "{'raised': 'x', 'builtin': 'KeyboardInterrupt', 'words': []}", "{'value': ['opaque', 'x']}",
+    "{'arguments': 5, 'value': 4}",
     "{'named': {'x': 1}, 'value': 4}", "{'names': {}}", "{'value': ['int', '-' * 10**6]}", "{'value': float('nan')}",
     "{'raised': 'UnicodeDecodeError', 'builtin': 'UnicodeDecodeError', 'words': []}",
 ]  # fmt: skip
@@ -174,7 +177,10 @@ def test_a_manifest_of_its_own_makes_no_test_pass() -> None:
         "5",
         "{'check': {'call': 'f'}, 'AssertionError': {'error': 'KeyError'}}",
     ]
-    start = "import gc, json, socket, struct, time\n" + RAW.partition("import gc, json, socket, struct\n")[2].partition("def f")[0]
+    start = (
+        "import gc, json, socket, struct, time\n"
+        + RAW.partition("import gc, json, socket, struct\n")[2].partition("def f")[0]
+    )
     for each in names:
         program = f"{start}send({{'names': {each}}})\nsend({{'value': 5}})\ntime.sleep(0.2)\n"
         for more in ({}, {"names": ["f"]}):
