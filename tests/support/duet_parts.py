@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from sandboxes import sandbox_of
 
@@ -17,16 +18,16 @@ def duet(
     """Each program has a turn, unless the order says otherwise; in the best sandbox here, unless a layer is named."""
     turns = range(len(programs)) if order is None else order
     sandbox = sandbox_of(on or layer())
-    return run_duet(sandbox, tests=tests, programs=programs, order=turns, **more)  # type: ignore[arg-type]  # as they are
+    return run_duet(sandbox, tests=tests, programs=programs, order=turns, **more)
 
 
-def turn(tests: str, program: str, *, on: str | None = None, **more: object) -> Turn:
+def turn(tests: str, program: str, *, on: str | None = None, **more: Any) -> Turn:
     """One program's turn."""
     (only,) = duet(tests, program, on=on, **more).turns
     return only
 
 
-def outcomes(tests: str, program: str, *, on: str | None = None, **more: object) -> dict[str, str]:
+def outcomes(tests: str, program: str, *, on: str | None = None, **more: Any) -> dict[str, str]:
     """How each test went, by its name."""
     return {test.test: test.outcome for test in turn(tests, program, on=on, **more).tests}
 

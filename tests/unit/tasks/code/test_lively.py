@@ -5,7 +5,7 @@ from code_parts import usable
 from sandboxes import sandbox_of
 
 from spiritsafe.tasks.code.languages.language import trial_outcomes
-from spiritsafe.tasks.code.languages.signature import CodeSignature
+from spiritsafe.tasks.code.languages.signature import CodeSignature, CodeValue
 from spiritsafe.tasks.code.lively import lively_mutants
 from spiritsafe.tasks.sandbox.job import Limits
 from spiritsafe.tasks.sandbox.layers import layer
@@ -34,7 +34,7 @@ contains
 end module solution
 """,
 }
-INPUTS = [[[], 0], [[1, 2, 3], 1], [[-5, 5], 0], [[2, 2], 2], [[7], -3]]
+INPUTS: list[list[CodeValue]] = [[[], 0], [[1, 2, 3], 1], [[-5, 5], 0], [[2, 2], 2], [[7], -3]]
 
 
 @pytest.mark.parametrize(("language", "count"), [("python", 12), ("fortran", 3)])

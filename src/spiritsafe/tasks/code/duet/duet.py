@@ -145,8 +145,8 @@ def run_duet(
         output_bytes=_OUTPUT_BYTES,
     )
     bounds = {"cpu_s": cpu_s, "wall_s": _MOST_WALL_S}
-    told = {"nonce": nonce, "tests": tests, "checks": list(checks), "prelude": prelude}
-    told |= {"names": None if names is None else list(names), "record": record, **bounds}
+    told: dict[str, Any] = {"nonce": nonce, "tests": tests, "checks": list(checks), "prelude": prelude, **bounds}
+    told |= {"names": None if names is None else list(names), "record": record}
     job = {"programs": list(programs), "order": list(order), **bounds}
     of_tests = Run(
         files=program_files("tests_host", "some_pytest", "channel", "fenced", "values"),

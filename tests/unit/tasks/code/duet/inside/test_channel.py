@@ -26,7 +26,12 @@ def ends() -> Iterator[Ends]:
 )
 def test_messages_come_whole(ends: Ends, message: Any) -> None:
     one, other = ends
-    sender = threading.Thread(target=lambda: [say(one, message), say(one, "next")])
+
+    def send() -> None:
+        say(one, message)
+        say(one, "next")
+
+    sender = threading.Thread(target=send)
     sender.start()
     assert hear(other) == message
     assert hear(other) == "next"
@@ -37,7 +42,12 @@ def test_messages_come_whole_from_pieces(ends: Ends) -> None:
     one, other = ends
     data = json.dumps([1, 2]).encode()
     sent = struct.pack("<I", len(data)) + data
-    sender = threading.Thread(target=lambda: [one.sendall(sent[n : n + 1]) for n in range(len(sent))])
+
+    def send() -> None:
+        for n in range(len(sent)):
+            one.sendall(sent[n : n + 1])
+
+    sender = threading.Thread(target=send)
     sender.start()
     assert hear(other) == [1, 2]
     sender.join()
@@ -60,7 +70,12 @@ def test_messages_come_whole_from_pieces(ends: Ends) -> None:
 )
 def test_silence_and_nonsense_end_the_talk(ends: Ends, sent: bytes) -> None:
     one, other = ends
-    sender = threading.Thread(target=lambda: [one.sendall(sent), one.close()])
+
+    def send() -> None:
+        one.sendall(sent)
+        one.close()
+
+    sender = threading.Thread(target=send)
     sender.start()
     with pytest.raises(ChannelLost):
         hear(other)

@@ -59,7 +59,8 @@ def test_calls_give_values_errors_and_changed_arguments(module: types.ModuleType
     assert called(module, "fail", "own") == {"raised": "Own", "builtin": "Exception", "words": []}
     assert called(module, "fail", "exit", 3)["builtin"] == "SystemExit"
     assert called(module, "double")["raised"] == "TypeError"
-    assert called(module, "missing")["raised"] == "AttributeError"
+    assert called(module, "missing")["raised"] == "KeyError"
+    assert called(module, "__dir__")["raised"] == "KeyError"  # the module's own methods are none of the program's
     assert called(module, "push", [1], 2) == {"value": None, "arguments": [encode([1, 2]), 2]}
     found = called(module, "push", [1], 2, to={"a": 1})
     assert decode(found["named"]["to"]) == {"a": 1, "z": 2}

@@ -183,6 +183,7 @@ def test_a_manifest_of_its_own_makes_no_test_pass() -> None:
     )
     for each in names:
         program = f"{start}send({{'names': {each}}})\nsend({{'value': 5}})\ntime.sleep(0.2)\n"
-        for more in ({}, {"names": ["f"]}):
-            found = turn("def check(g):\n    assert g(2) == 4\n", program, checks=["check(f)"], cpu_s=1.0, **more)
+        for wanted in (None, ["f"]):
+            check = "def check(g):\n    assert g(2) == 4\n"
+            found = turn(check, program, checks=["check(f)"], cpu_s=1.0, names=wanted)
             assert not found.has_passed, each
