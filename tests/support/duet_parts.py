@@ -13,7 +13,7 @@ from spiritsafe.tasks.sandbox.layers import layer
 
 
 def duet(
-    tests: str, *programs: str, order: Sequence[int] | None = None, on: str | None = None, **more: object
+    tests: str, *programs: str, order: Sequence[int] | None = None, on: str | None = None, **more: Any
 ) -> DuetResult:
     """Each program has a turn, unless the order says otherwise; in the best sandbox here, unless a layer is named."""
     turns = range(len(programs)) if order is None else order
