@@ -11,7 +11,8 @@ from typing import final
 
 from spiritsafe.tasks.code.languages.language import Language, language_of_fence
 
-_FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+#.-]*)[^\n`]*$", re.MULTILINE)
+_FENCE = re.compile(r"^([ \t]*+)(`{3,}+|~{3,}+)[ \t]*+([\w+#.-]*+)[^\n`]*+$", re.MULTILINE)
+"""Nothing in it is tried twice: a line can have a million characters."""
 
 
 @final
@@ -38,13 +39,20 @@ def fenced_blocks(text: str) -> list[Block]:
     for mark in _FENCE.finditer(text):
         if opened is None:
             opened = mark
-        elif mark[1][0] == opened[1][0] and len(mark[1]) >= len(opened[1]) and not mark[2]:
-            code = text[opened.end() + 1 : mark.start()]
-            blocks.append(Block(opened[2].lower(), code, opened.start(), mark.end()))
+        elif mark[2][0] == opened[2][0] and len(mark[2]) >= len(opened[2]) and not mark[3]:
+            blocks.append(_block(text, opened, mark.start(), mark.end()))
             opened = None
     if opened is not None:
-        blocks.append(Block(opened[2].lower(), text[opened.end() + 1 :], opened.start(), len(text)))
+        blocks.append(_block(text, opened, len(text), len(text)))
     return blocks
+
+
+def _block(text: str, opened: re.Match[str], code_end: int, end: int) -> Block:
+    code = text[opened.end() + 1 : code_end]
+    lines = code.splitlines(keepends=True)
+    if all(line.startswith(opened[1]) or not line.strip() for line in lines):  # as in a list: indented like the fence
+        code = "".join(line.removeprefix(opened[1]) for line in lines)
+    return Block(opened[3].lower(), code, opened.start(), end)
 
 
 def code_in(text: str, language: Language, wanted: re.Pattern[str] | None = None) -> str | None:

@@ -77,7 +77,8 @@ class Run:
         steps: One after the other.
         environment: Beside PATH, HOME, TMPDIR and LANG, which is all there is.
         collect: Files that are wanted afterwards.
-        read_only: Nothing can be written, so that what runs in it leaves nothing to what runs in it later.
+        read_only: Nothing can be written, no process be looked at and none be slowed down, so that what runs in it
+            leaves nothing to what runs in it later.
 
     Raises:
         ValueError: There are more steps than one run can have.

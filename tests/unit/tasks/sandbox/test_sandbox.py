@@ -208,3 +208,37 @@ def test_nothing_is_left_of_a_sandbox(layer: str) -> None:
             sandbox.run(python("import os; os.fork(); os.setsid() if os.getpid() > 9 else None; print(1)"))
     assert {p.pid for p in psutil.Process().children(recursive=True)} == before
     assert psutil.Process().num_fds() == descriptors
+
+
+_TRACES = """
+import os
+def tried(action):
+    try:
+        action()
+        return True
+    except OSError:
+        return False
+parent = os.getppid()
+print([
+    tried(lambda: os.open(f"/proc/{parent}/stat", os.O_RDONLY)),
+    tried(lambda: open(f"/proc/{parent}/mem", "r+b", 0)),
+    tried(lambda: os.setpriority(os.PRIO_PROCESS, parent, 3)),
+    tried(lambda: os.sched_setaffinity(parent, os.sched_getaffinity(parent))),
+    tried(lambda: os.open("trace", os.O_CREAT | os.O_WRONLY)),
+    tried(lambda: os.open("/dev/shm/trace", os.O_CREAT | os.O_WRONLY)),
+])
+"""
+"""Run by a process that was forked by one of its own user: what could it leave to the next one?"""
+
+
+@every_layer
+def test_a_read_only_run_has_no_place_for_traces(layer: str) -> None:
+    source = f"""import os, sys
+if not os.fork():
+    exec({_TRACES!r})
+    sys.stdout.flush()
+    os._exit(0)
+os.wait()
+"""
+    step = sandbox_of(layer).run(python(source, read_only=True)).steps[0]
+    assert (step.code, step.text) == (0, f"{[False] * 6}\n"), step.errors

@@ -115,6 +115,7 @@ def run_duet(
     order: Sequence[int],
     checks: Sequence[str] = (),
     prelude: str = "",
+    names: Sequence[str] | None = None,
     record: bool = False,
     cpu_s: float = 2.0,
 ) -> DuetResult:
@@ -128,6 +129,8 @@ def run_duet(
         order: Which program has which turn.
         checks: Statements, each a test, that run behind the module of tests.
         prelude: What runs before: definitions that tests lean on.
+        names: Of a program, what the tests see; all of its public names when left out. A program that nobody vouches
+            for could have an ``abs`` or ``set`` of its own, which would then be that of the tests.
         record: Keep the calls.
         cpu_s: Seconds that tests and code may compute in a turn, each.
 
@@ -142,7 +145,8 @@ def run_duet(
         output_bytes=_OUTPUT_BYTES,
     )
     bounds = {"cpu_s": cpu_s, "wall_s": _MOST_WALL_S}
-    told = {"nonce": nonce, "tests": tests, "checks": list(checks), "prelude": prelude, "record": record, **bounds}
+    told: dict[str, Any] = {"nonce": nonce, "tests": tests, "checks": list(checks), "prelude": prelude, **bounds}
+    told |= {"names": None if names is None else list(names), "record": record}
     job = {"programs": list(programs), "order": list(order), **bounds}
     of_tests = Run(
         files=program_files("tests_host", "some_pytest", "channel", "fenced", "values"),
@@ -172,7 +176,7 @@ def _turns(result: RunResult, nonce: str, order: Sequence[int], code: RunResult)
 def _seconds(line: str) -> float:
     try:
         return float(parse_json(line, "the side of the code")["cpu_s"])
-    except (SourceError, ValueError, KeyError, TypeError):  # what ran there may have said anything
+    except (SourceError, ValueError, KeyError, TypeError, OverflowError):  # what ran there may have said anything
         return 0.0
 
 

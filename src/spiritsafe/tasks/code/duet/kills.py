@@ -3,7 +3,8 @@
 In: tests, the right program, mutants of it. Out: a :class:`Kills`. A test counts only if it passes on the right program
 every time; each time and each mutant is a process that knows nothing of the others, and the right program has its turns
 among the mutants, in an order that nobody can foresee. So a test can tell a mutant from the right program by what the
-program does, and by nothing else.
+program does, and by nothing else. One that fails by chance, or by the clock, rarely gains: it would have to pass in
+all turns of the right program and to fail in both of a mutant.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from typing import final
 from spiritsafe.tasks.code.duet.duet import Turn, run_duet
 from spiritsafe.tasks.sandbox.sandbox import Sandbox
 
-FIRST_TURNS, _LATER_TURNS = 2, 3
+FIRST_TURNS, _LATER_TURNS = 2, 6
 """Of the right program: before any mutant, and among them."""
 _CPU_S = 5.0
 _FEWEST_CPU_S, _TIMES_CPU = 0.1, 20
-"""Of a mutant: so often what the right program takes, and at least so much."""
+_MOST_CPU_S = 2 * _CPU_S
+"""Of a mutant: so often what the right program takes, and at least and at most so much."""
 
 
 @final
@@ -32,7 +34,7 @@ class Kills:
     Attributes:
         tests: Names of all tests, in their order.
         invalid: Of each test that does not hold for the right program, why.
-        killed_by: Of each mutant that was killed, by its place, the tests that did.
+        killed_by: Of each mutant that was killed, by its place, the tests that did, in each of its turns.
         not_run: Mutants of which nothing is known, by their places.
         broken: Why there are no tests at all; "" where there are.
         layer: What held it all.
@@ -93,7 +95,7 @@ def later_order(mutants: Iterable[int]) -> list[int]:
 
 def mutant_cpu_s(first: Sequence[Turn]) -> float:
     """Seconds that a mutant may compute, by what the right program took."""
-    return max(_FEWEST_CPU_S, _TIMES_CPU * max(turn.cpu_s for turn in first))
+    return min(_MOST_CPU_S, max(_FEWEST_CPU_S, _TIMES_CPU * max(turn.cpu_s for turn in first)))
 
 
 def judged_kills(

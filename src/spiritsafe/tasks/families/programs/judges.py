@@ -42,8 +42,8 @@ class Judged:
     layer: str
 
 
-def judge_python(sandbox: Sandbox, program: str, suite: Mapping[str, Any]) -> Judged:
-    """Run the suite's checks against a program's functions.
+def judge_python(sandbox: Sandbox, program: str, suite: Mapping[str, Any], entry: str) -> Judged:
+    """Run the suite's checks against a program's function.
 
     Raises:
         SandboxFailure: The sandbox failed.
@@ -53,6 +53,7 @@ def judge_python(sandbox: Sandbox, program: str, suite: Mapping[str, Any]) -> Ju
         tests=suite["tests"],
         checks=suite["checks"],
         prelude=suite["prelude"],
+        names=[entry],
         programs=[program],
         order=[0],
         cpu_s=_LIMITS.cpu_s,

@@ -98,7 +98,7 @@ class ProgramVerifier(SandboxedVerifier):
         if program is None:
             return self.verdict("unparsed", reason="no code in the answer")
         if asked.language == "python":
-            judged = judge_python(shared_sandbox(), program, asked.suite)
+            judged = judge_python(shared_sandbox(), program, asked.suite, asked.entry)
         else:
             judged = judge_cobol(shared_sandbox(), program, asked.suite, asked.entry)
         status: Status = "correct" if judged.is_right else "wrong"

@@ -141,13 +141,18 @@ def _first_process(setting: Setting, work: str, descriptors: list[int]) -> None:
         _write_files(job["files"])
         for folder, flags in _PLACES.items():
             kernel.forbid_writing(folder, flags)
+        # what tells of processes would let one that ends tell a later one something
+        kernel.mount("tmpfs", "/proc", kernel.NO_SUID | kernel.NO_DEVICES | kernel.NO_EXEC, "size=4096,nr_inodes=1")
     _become_nobody(setting)
     if job["read_only"] and not setting.has_namespaces:
         _write_files(job["files"])
         kernel.restrict_files([*setting.readable, work], [os.devnull])
     elif not setting.has_namespaces:
         kernel.restrict_files(setting.readable, [work, os.devnull])
-    kernel.restrict_calls(seccomp.filter_program(platform.machine(), has_namespaces=setting.has_namespaces))
+    calls = seccomp.filter_program(
+        platform.machine(), has_namespaces=setting.has_namespaces, leaves_nothing=job["read_only"]
+    )
+    kernel.restrict_calls(calls)
     kernel.set_dumpable(False)
     home = os.path.dirname(work) if setting.has_namespaces else work
     environment = {"PATH": "/usr/bin:/bin", "HOME": home, "TMPDIR": home, "LANG": "C.UTF-8", **job["environment"]}

@@ -49,13 +49,17 @@ _REFUSED = {
 }  # fmt: skip
 """By name, the numbers on x86_64 and aarch64; None: there is no such call."""
 
-_REACHING_OTHERS = {
+_SIGNALS = {
     "kill": (62, 129), "tkill": (200, 130), "tgkill": (234, 131), "rt_sigqueueinfo": (129, 138),
-    "rt_tgsigqueueinfo": (297, 240), "setpriority": (141, 140), "ioprio_set": (251, 30),
-    "sched_setaffinity": (203, 122), "sched_setscheduler": (144, 119), "sched_setparam": (142, 118),
-    "sched_setattr": (314, 274),
+    "rt_tgsigqueueinfo": (297, 240),
 }  # fmt: skip
 """Refused where no namespace hides other processes."""
+
+_PRIORITIES = {
+    "setpriority": (141, 140), "ioprio_set": (251, 30), "sched_setaffinity": (203, 122),
+    "sched_setscheduler": (144, 119), "sched_setparam": (142, 118), "sched_setattr": (314, 274),
+}  # fmt: skip
+"""Likewise; and where nothing shall be left: a process can set those of the one that forked it, which keeps them."""
 
 _CLONE, _CLONE3, _SOCKET, _IOCTL, _PRLIMIT = (56, 220), (435, 435), (41, 198), (16, 29), (302, 261)
 
@@ -78,12 +82,13 @@ def _argument(place: int) -> bytes:
     return _instruction(_LOAD, _FIRST_ARGUMENT + 8 * place)
 
 
-def filter_program(architecture: str, *, has_namespaces: bool) -> bytes:
+def filter_program(architecture: str, *, has_namespaces: bool, leaves_nothing: bool = False) -> bytes:
     """The filter for a processor.
 
     Args:
         architecture: One of ``ARCHITECTURES``.
         has_namespaces: Other processes are hidden, and sockets lead nowhere.
+        leaves_nothing: A process shall leave nothing to those that begin after its end.
 
     Raises:
         ValueError: Another processor.
@@ -97,7 +102,9 @@ def filter_program(architecture: str, *, has_namespaces: bool) -> bytes:
     ]
     if architecture == "x86_64":  # calls of its 32-bit kind have other numbers
         program += [_instruction(_JUMP_IF_AT_LEAST, 0x40000000, 0, 1), _instruction(_RETURN, _END)]
-    refused = _REFUSED if has_namespaces else _REFUSED | _REACHING_OTHERS
+    refused = _REFUSED if has_namespaces else _REFUSED | _SIGNALS | _PRIORITIES
+    if leaves_nothing:
+        refused = refused | _PRIORITIES
     for numbers in refused.values():
         number = numbers[column]
         if number is not None:

@@ -10,9 +10,10 @@ from spiritsafe.tasks.sandbox.inside.seccomp import (
     _CLONE,
     _CLONE3,
     _IOCTL,
+    _PRIORITIES,
     _PRLIMIT,
-    _REACHING_OTHERS,
     _REFUSED,
+    _SIGNALS,
     _SOCKET,
     ARCHITECTURES,
     filter_program,
@@ -45,16 +46,21 @@ def answer(program: bytes, processor: str, number: int, *arguments: int) -> int:
 
 @every_processor
 @pytest.mark.parametrize("has_namespaces", [True, False])
-def test_calls_that_reach_out_are_refused_and_others_are_not(processor: str, has_namespaces: bool) -> None:
-    program = filter_program(processor, has_namespaces=has_namespaces)
+@pytest.mark.parametrize("leaves_nothing", [True, False])
+def test_calls_that_reach_out_are_refused_and_others_are_not(
+    processor: str, has_namespaces: bool, leaves_nothing: bool
+) -> None:
+    program = filter_program(processor, has_namespaces=has_namespaces, leaves_nothing=leaves_nothing)
     column = list(ARCHITECTURES).index(processor)
     special = {numbers[column] for numbers in (_CLONE, _CLONE3, _SOCKET, _IOCTL, _PRLIMIT)}
     refused = {numbers[column] for numbers in _REFUSED.values()}
-    others = {numbers[column] for numbers in _REACHING_OTHERS.values()}
+    signals = {numbers[column] for numbers in _SIGNALS.values()}
+    priorities = {numbers[column] for numbers in _PRIORITIES.values()}
     for number in range(500):
         if number in special:
             continue
-        is_refused = number in refused or (number in others and not has_namespaces)
+        is_refused = number in refused or (number in signals and not has_namespaces)
+        is_refused = is_refused or (number in priorities and (leaves_nothing or not has_namespaces))
         assert answer(program, processor, number) == (EPERM if is_refused else ALLOW), number
 
 
@@ -101,5 +107,5 @@ def test_numbers_are_those_of_the_kernels_headers(processor: str) -> None:
     known = {name.removeprefix("3264_"): int(n) for name, n in re.findall(r"#define __NR3?2?6?4?_(\w+)\s+(\d+)", text)}
     column = list(ARCHITECTURES).index(processor)
     special = {"clone": _CLONE, "clone3": _CLONE3, "socket": _SOCKET, "ioctl": _IOCTL, "prlimit64": _PRLIMIT}
-    for name, numbers in (_REFUSED | _REACHING_OTHERS | special).items():
+    for name, numbers in (_REFUSED | _SIGNALS | _PRIORITIES | special).items():
         assert known.get(name) == numbers[column], name

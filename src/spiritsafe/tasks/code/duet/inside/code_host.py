@@ -58,7 +58,7 @@ def _call(module: types.ModuleType, message: dict[str, Any]) -> dict[str, Any]:
     arguments = [decode(each) for each in message["arguments"]]
     named = {name: decode(each) for name, each in message["named"].items()}
     try:
-        result = getattr(module, message["call"])(*arguments, **named)
+        result = vars(module)[message["call"]](*arguments, **named)
         reply: dict[str, Any] = {"value": _encoded(result)}
     except BaseException as error:  # noqa: BLE001  whatever it is, the other side shall have it
         kind = type(error)

@@ -83,10 +83,21 @@ class approx:
 class _Marks:
     def parametrize(self, names: Any, values: Any, ids: Any = None) -> Callable[[Any], Any]:
         keys = [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
-        rows = [dict(zip(keys, row if len(keys) > 1 else (row,), strict=True)) for row in map(_unwrapped, values)]
+        is_bare = isinstance(names, str) and len(keys) == 1
+        rows = [dict(zip(keys, (_unwrapped(row),) if is_bare else row, strict=True)) for row in values]
 
         def mark(function: Any) -> Any:
             function.some_rows = [{**old, **new} for old in getattr(function, "some_rows", [{}]) for new in rows]
+            return function
+
+        return mark
+
+    def skip(self, function: Any = None, **_: Any) -> Any:
+        return self.skipif(True)(function) if callable(function) else self.skipif(True)
+
+    def skipif(self, condition: Any, **_: Any) -> Callable[[Any], Any]:
+        def mark(function: Any) -> Any:
+            function.is_skipped = bool(condition) or getattr(function, "is_skipped", False)
             return function
 
         return mark
@@ -137,19 +148,47 @@ def as_pytest() -> types.ModuleType:
     return module
 
 
-def cases_of(function: Callable[..., Any], namespace: Mapping[str, Any]) -> list[tuple[str, Callable[[], None]]]:
-    """What a test function stands for: a case for each row of its parameters, behind a mark that tells them apart."""
+def cases_of(
+    function: Callable[..., Any], namespace: Mapping[str, Any], owner: type | None = None
+) -> list[tuple[str, Callable[[], None]]]:
+    """What a test function stands for: a case for each row of its parameters, behind a mark that tells them apart.
+
+    Args:
+        function: A function, or one of a class.
+        namespace: Where its fixtures are.
+        owner: The class.
+    """
     rows = getattr(function, "some_rows", [{}])
     marks = [f"[{place}]" if len(rows) > 1 else "" for place in range(len(rows))]
-    return [(mark, _case(function, row, namespace)) for mark, row in zip(marks, rows, strict=True)]
+    return [(mark, _case(function, row, namespace, owner)) for mark, row in zip(marks, rows, strict=True)]
 
 
-def _case(function: Callable[..., Any], row: dict[str, Any], namespace: Mapping[str, Any]) -> Callable[[], None]:
+def _case(
+    function: Callable[..., Any], row: dict[str, Any], namespace: Mapping[str, Any], owner: type | None
+) -> Callable[[], None]:
     def run() -> None:
+        if getattr(function, "is_skipped", False):
+            raise Skipped
         with ExitStack() as stack:
-            function(**_arguments(function, row, namespace, stack))
+            bound = function if owner is None else _bound(function, owner, stack)
+            bound(**_arguments(bound, row, namespace, stack))
 
     return run
+
+
+def _bound(function: Callable[..., Any], owner: type, stack: ExitStack) -> Callable[..., Any]:
+    """A function of a new instance, which is set up now and torn down in the end."""
+    instance = owner()
+    bound: Callable[..., Any] = getattr(instance, function.__name__)
+    _call_hook(instance, "setup_method", bound)
+    stack.callback(_call_hook, instance, "teardown_method", bound)
+    return bound
+
+
+def _call_hook(instance: object, name: str, method: Callable[..., Any]) -> None:
+    hook = getattr(instance, name, None)
+    if hook is not None:
+        hook(*[method] * len(inspect.signature(hook).parameters))
 
 
 def _arguments(

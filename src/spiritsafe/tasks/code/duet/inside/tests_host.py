@@ -132,7 +132,7 @@ def _run(name: str, test: Callable[[], Any], code: _Code, report: _Report) -> No
     outcome, why = "passed", ""
     try:
         test()
-    except some_pytest.Skipped:
+    except (some_pytest.Skipped, unittest.SkipTest):
         outcome = "skipped"
     except CodeLost as error:
         outcome, why = "failed", f"the code ended: {error}"
@@ -152,7 +152,7 @@ def _words(error: BaseException) -> str:
         return ""
 
 
-_PRELUDE = "prelude"
+_PRELUDE, _CHECK = "prelude", "check "
 Part = tuple[str, types.CodeType]
 """A piece of a module, and the name of the test that it is; "" where it is none, "prelude" where it comes before."""
 
@@ -167,7 +167,7 @@ def _parts(job: dict[str, Any]) -> list[Part]:
         parts.append(("", compile(job["tests"], "tests.py", "exec")))
         return [
             *parts,
-            *((f"check {n}", compile(check, f"check {n}", "exec")) for n, check in enumerate(job["checks"])),
+            *((f"{_CHECK}{n}", compile(check, f"{_CHECK}{n}", "exec")) for n, check in enumerate(job["checks"])),
         ]
     for statement in ast.parse(job["tests"], "tests.py").body:
         code = compile(ast.Module(body=[statement], type_ignores=[]), "tests.py", "exec")
@@ -176,20 +176,21 @@ def _parts(job: dict[str, Any]) -> list[Part]:
 
 
 def _tests(parts: list[Part], namespace: dict[str, Any]) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """What stands alone, in its place; then functions, methods and unittest's."""
+    """What stands alone, in its place; then, unless there are checks, functions, methods and unittest's."""
     for name, code in parts:
         if name:
             yield name, lambda code=code: exec(code, namespace)  # type: ignore[misc]  # mypy cannot type a lambda's default
         else:
             exec(code, namespace)
+    if any(name.startswith(_CHECK) for name, _ in parts):
+        return
     for name, value in list(namespace.items()):
         if isinstance(value, type) and issubclass(value, unittest.TestCase) and value.__module__ == "tests":
             for method in unittest.defaultTestLoader.getTestCaseNames(value):
                 yield f"{name}.{method}", lambda value=value, method=method: _run_case(value(method))  # type: ignore[misc]  # as above
         elif isinstance(value, type) and name.startswith("Test") and value.__module__ == "tests":
-            for method in [each for each in vars(value) if each.startswith("test")]:
-                bound = getattr(value(), method)
-                for mark, case in some_pytest.cases_of(bound, namespace):
+            for method in [each for each in dir(value) if each.startswith("test") and callable(getattr(value, each))]:
+                for mark, case in some_pytest.cases_of(getattr(value, method), namespace, value):
                     yield f"{name}.{method}{mark}", case
         elif inspect.isfunction(value) and name.startswith("test") and value.__module__ == "tests":
             for mark, case in some_pytest.cases_of(value, namespace):
@@ -198,7 +199,7 @@ def _tests(parts: list[Part], namespace: dict[str, Any]) -> Iterator[tuple[str, 
 
 def _run_case(case: unittest.TestCase) -> None:
     result = unittest.TestResult()
-    case.run(result)
+    unittest.TestSuite([case]).run(result)  # which sets its class up, too
     if result.skipped:
         raise some_pytest.Skipped
     if not result.wasSuccessful():
@@ -206,7 +207,9 @@ def _run_case(case: unittest.TestCase) -> None:
         raise AssertionError(said[0].strip().splitlines()[-1])
 
 
-def _turn(parts: list[Part] | str, channel: socket.socket, descriptor: int, *, record: bool) -> None:
+def _turn(
+    parts: list[Part] | str, channel: socket.socket, descriptor: int, *, wanted: list[str] | None, record: bool
+) -> None:
     """In a process of its own: all tests against one program."""
     report, code = _Report(descriptor), _Code(channel)
     module, pytest = types.ModuleType(MODULE), some_pytest.as_pytest()
@@ -221,6 +224,8 @@ def _turn(parts: list[Part] | str, channel: socket.socket, descriptor: int, *, r
                 exec(parts[0][1], namespace)
                 parts = parts[1:]
             names = code.names()
+            if wanted is not None:
+                names = {name: names[name] for name in wanted if name in names}
             vars(module).update(names)
             namespace.update(names)
             for name, test in _tests(parts, namespace):
@@ -233,7 +238,7 @@ def _turn(parts: list[Part] | str, channel: socket.socket, descriptor: int, *, r
             report.say({"broken": f"{type(error).__name__}: {_words(error)}"})
         if record:
             report.say({"calls": code.calls})
-        report.say({"end": report.num_tests})
+        report.say({"end": min(report.num_tests, _MOST_TESTS)})
     except BaseException:  # noqa: BLE001  the report then lacks its end, which says enough
         os._exit(1)
 
@@ -274,7 +279,7 @@ def main() -> None:
         reading, writing = os.pipe()
 
         def work(code: socket.socket = code, writing: int = writing) -> None:
-            _turn(parts, code, writing, record=job["record"])
+            _turn(parts, code, writing, wanted=job["names"], record=job["record"])
 
         pid = fork_fenced(work, keep=(code.fileno(), writing), cpu_s=job["cpu_s"], wall_s=job["wall_s"])
         code.close()
