@@ -18,7 +18,7 @@ from typing import final
 from spiritsafe.tasks.code.duet.duet import Turn, run_duet
 from spiritsafe.tasks.sandbox.sandbox import Sandbox
 
-FIRST_TURNS, _LATER_TURNS = 2, 6
+FIRST_TURNS, LATER_TURNS = 2, 10
 """Of the right program: before any mutant, and among them."""
 _CPU_S = 5.0
 _FEWEST_CPU_S, _TIMES_CPU = 0.1, 20
@@ -88,7 +88,7 @@ def kills_of(
 
 def later_order(mutants: Iterable[int]) -> list[int]:
     """Whose turn it is, after the first ones: those mutants, by their places from 1, and the right program, 0."""
-    order = [0] * _LATER_TURNS + list(mutants)
+    order = [0] * LATER_TURNS + list(mutants)
     Random(secrets.randbits(64)).shuffle(order)  # a seed that tests could know would tell them which turn is whose
     return order
 
@@ -122,7 +122,7 @@ def judged_kills(
     """
     golds = [turn for turn in (*first, *(later or ())) if turn.program == 0]
     invalid = _invalid(names, golds)
-    if later is not None and len(golds) < len(first) + _LATER_TURNS:
+    if later is not None and len(golds) < len(first) + LATER_TURNS:
         stopped = stop or "its process is gone"
         invalid |= {name: f"it was ended with the rest: {stopped}" for name in names if name not in invalid}
     if (fickle := _fickle(names, golds)) is not None:

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from spiritsafe.tasks.code.duet.duet import TestRun, Turn
-from spiritsafe.tasks.code.duet.kills import FIRST_TURNS, judged_kills, later_order, mutant_cpu_s, why_broken
+from spiritsafe.tasks.code.duet.kills import (
+    FIRST_TURNS,
+    LATER_TURNS,
+    judged_kills,
+    later_order,
+    mutant_cpu_s,
+    why_broken,
+)
 
 NAMES = ("a", "b", "c")
 
@@ -15,7 +22,7 @@ def turn(program: int, outcomes: str, *, cpu_s: float = 0.0) -> Turn:
     return Turn(program=program, tests=runs, has_ended=len(runs) == len(NAMES), cpu_s=cpu_s)
 
 
-GOLDS = [turn(0, "ppp")] * 3
+GOLDS = [turn(0, "ppp")] * LATER_TURNS
 
 
 def test_valid_tests_kill_what_they_fail_on() -> None:
@@ -27,7 +34,7 @@ def test_valid_tests_kill_what_they_fail_on() -> None:
 
 
 def test_a_test_that_fails_every_time_harms_no_other() -> None:
-    golds = [turn(0, "pfp")] * 5
+    golds = [turn(0, "pfp")] * (FIRST_TURNS + LATER_TURNS)
     kills = judged_kills(NAMES, golds[:2], [*golds[2:], turn(1, "pff")], num_mutants=1, layer="")
     assert set(kills.invalid) == {"b"}
     assert kills.killed_by == {0: ("c",)}
@@ -36,7 +43,7 @@ def test_a_test_that_fails_every_time_harms_no_other() -> None:
 def test_a_test_that_both_passes_and_fails_harms_all() -> None:
     for bad in "fe":
         for place in range(5):
-            golds = [turn(0, "ppp")] * 5
+            golds = [turn(0, "ppp")] * (FIRST_TURNS + LATER_TURNS)
             golds[place] = turn(0, f"p{bad}p")
             kills = judged_kills(NAMES, golds[:2], [*golds[2:], turn(1, "fff")], num_mutants=1, layer="")
             assert set(kills.invalid) == set(NAMES)
@@ -58,7 +65,7 @@ def test_without_later_turns_nothing_is_said_of_mutants() -> None:
 
 def test_the_order_has_every_mutant_once_and_hides_the_gold_among_them() -> None:
     orders = [later_order(range(1, 31)) for _ in range(40)]
-    assert all(sorted(order) == [0, 0, 0, *range(1, 31)] for order in orders)
+    assert all(sorted(order) == [*[0] * LATER_TURNS, *range(1, 31)] for order in orders)
     assert len({tuple(order) for order in orders}) == 40
     assert len({order.index(0) for order in orders}) > 5
 
