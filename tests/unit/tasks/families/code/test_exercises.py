@@ -20,7 +20,7 @@ def test_facts_survive_the_way_through_a_file_and_are_the_templates_own() -> Non
     for name in sorted(templates())[::7]:
         template = templates()[name]
         settings = template.draw(rng)
-        facts = facts_of(template, settings, "python", num_inputs=8)
+        facts = facts_of(template, settings, "python", num_inputs=8, chosen=False)
         problem = Problem(task="code:solve", canonical_text="x", messages=(), facts=facts)
         exam = exam_of(Problem.from_json(problem.to_json()).facts)
         assert exam == exam_of(facts)
@@ -38,9 +38,11 @@ def test_facts_survive_the_way_through_a_file_and_are_the_templates_own() -> Non
 def test_the_same_settings_give_the_same_facts_in_every_language_but_for_the_code() -> None:
     template = next(iter(templates().values()))
     settings = template.draw(Random(0))
-    by_language = {name: facts_of(template, settings, name, num_inputs=12) for name in ("python", "fortran", "cobol")}
+    by_language = {
+        name: facts_of(template, settings, name, num_inputs=12, chosen=True) for name in ("python", "fortran", "cobol")
+    }
     for name, facts in by_language.items():
-        assert facts == facts_of(template, settings, name, num_inputs=12)
+        assert facts == facts_of(template, settings, name, num_inputs=12, chosen=True)
         assert facts.pop("language") == name
     golds = {facts.pop("answer") for facts in by_language.values()}
     assert len(golds) == 3

@@ -160,17 +160,17 @@ def test_labelled_answers_of_other_languages(language: str) -> None:
             assert (judged(text, problem, verifier)[0] == "correct") == one.is_right, (one.kind, text)
 
 
-def test_the_question_shows_the_heading_and_the_last_inputs_and_no_more() -> None:
+def test_the_question_shows_the_heading_and_the_examples_and_no_more() -> None:
     exam = exam_of(tax_facts())
-    asked = question(exam, "Tax is a fifth above 100.", 2)
+    asked = question(exam, "Tax is a fifth above 100.", [([50], 0), ([10**12], 2 * 10**11)])
     assert asked.startswith(
         "Write a function in Python.\n\nTax is a fifth above 100.\n\n```python\ndef tax_of(cents: int)"
     )
     assert asked.count(" gives ") == 2
     assert f"tax_of(50) gives 0\ntax_of({10**12}) gives {2 * 10**11}" in asked
-    assert "999" not in asked
-    assert "Examples" not in question(exam, "x", 0)
+    assert "999" not in asked  # which is tested
+    assert "Examples" not in question(exam, "x", [])
     code = asked.partition("```python\n")[2].partition("```")[0]
     assert ast.parse(code)
     assert "// 5" not in asked  # no gold
-    assert COBOL not in question(exam_of(tax_facts("cobol")), "x", 3)
+    assert COBOL not in question(exam_of(tax_facts("cobol")), "x", [])

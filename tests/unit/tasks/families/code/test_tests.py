@@ -13,6 +13,7 @@ from spiritsafe.core.records import Problem, Verdict
 from spiritsafe.tasks.code.hacks import TEST_HACKS, test_hacks
 from spiritsafe.tasks.families.code import tests as module
 from spiritsafe.tasks.families.code.exercises import exam_of
+from spiritsafe.tasks.families.code.gold_tests import gold_tests
 from spiritsafe.tasks.sandbox.layers import LAYERS
 
 INPUTS = (0, 1, -5, 99, 100, 101, 102, 104, 105, 106, 499, 500, 999, 1000, 10**12, 37, 110, 95, 200, 201)
@@ -39,7 +40,7 @@ def of_cents(*cents: int) -> str:
 
 
 def test_the_gold_tests_hold_all_inputs_and_are_right() -> None:
-    text = module.tests_in_python(exam_of(PROBLEM.facts))
+    text = gold_tests(exam_of(PROBLEM.facts))
     for one in INPUTS:
         assert f"assert tax_of({one}) == {tax(one)}\n" in text
     verdict = judged(in_fence(text))
@@ -50,7 +51,7 @@ def test_the_gold_tests_hold_all_inputs_and_are_right() -> None:
 
 def test_many_inputs_are_dealt_to_a_few_tests_and_none_is_left_out() -> None:
     facts = tax_facts(cents=range(90, 90 + 60))
-    text = module.tests_in_python(exam_of(facts))
+    text = gold_tests(exam_of(facts))
     assert text.count("def test_") == 24
     assert text.count("assert tax_of(") == 60
     assert "assert tax_of(149) == 29" in text
@@ -74,7 +75,7 @@ def test_one_test_that_holds_everything_is_not_credited_with_all() -> None:
     assert (alone.status, alone.score) == ("wrong", 0.5)
     assert "as no test is credited with more than 50%" in alone.reason
     assert judged(wrote(everything), share=1.0).status == "correct"
-    assert judged(wrote(everything, everything)).status == "correct"
+    assert judged(wrote(everything, everything)).score == 0.5  # a copy is no other test
 
 
 def test_tests_that_do_not_hold_cost_everything_only_where_there_are_too_many() -> None:
@@ -166,7 +167,12 @@ def test_the_version_says_what_scores_hang_on() -> None:
 
 
 def test_the_question_shows_the_code_and_no_input() -> None:
-    asked = module.question(exam_of(PROBLEM.facts), "HOW.")
+    asked = module.question(exam_of(PROBLEM.facts))
     assert f"```python\n{PYTHON.rstrip()}\n```" in asked
-    assert "HOW. Every test must pass" in asked
+    assert "Every test must pass on this code" in asked
     assert "999" not in asked
+
+
+def test_copies_are_one_test() -> None:
+    assert module.without_copies({0: ["a", "b"], 1: ["a", "b", "c"]}) == {0: ["a"], 1: ["a", "c"]}
+    assert module.without_copies({}) == {}

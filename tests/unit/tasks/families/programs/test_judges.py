@@ -15,7 +15,8 @@ from spiritsafe.tasks.sandbox.layers import LAYERS, layer
 
 
 def python(program: str, row: dict[str, Any] | None = None) -> Judged:
-    return judge_python(sandbox_of(layer()), program, asked_of(row or human_eval(), "x").suite)
+    asked = asked_of(row or human_eval(), "x")
+    return judge_python(sandbox_of(layer()), program, asked.suite, asked.entry)
 
 
 def cobol(program: str, row: dict[str, Any] | None = None) -> Judged:
