@@ -145,7 +145,7 @@ def run_duet(
     told = {"nonce": nonce, "tests": tests, "checks": list(checks), "prelude": prelude, "record": record, **bounds}
     job = {"programs": list(programs), "order": list(order), **bounds}
     of_tests = Run(
-        files=program_files("tests_host", "some_pytest", "channel", "fenced", "values"),
+        files=program_files("tests_host", "some_pytest", "channel", "fenced", "values", "alike"),
         steps=(Step(python="main.py", stdin=json.dumps(told), has_channel=True),),
         read_only=True,
         limits=limits,

@@ -1,7 +1,8 @@
-"""Calls of programs' functions, each program in a process of its own; what they give, as digests.
+"""Calls of programs' functions, each program in a process of its own; what they give, whole or as digests.
 
-In: ``job.json``: texts of programs, calls, how long each program may compute. Out: for each program a line of JSON: a
-digest for each call, as far as they came; behind an exclamation mark, that of an error.
+In: ``job.json``: texts of programs, calls, how long each program may compute, and whether results are wanted whole.
+Out: for each program a line of JSON: for each call, as far as they came, a digest of its result and of what became of
+the arguments, or the result itself; behind an exclamation mark, what tells an error.
 """
 
 from __future__ import annotations
@@ -22,22 +23,35 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value).encode("ascii")).hexdigest()[:16]
 
 
-def _result(module: Any, name: str, given: list[Any]) -> str:
+_MOST_WHOLE = 20_000
+
+
+def _whole(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= _MOST_WHOLE else f"!{_digest(value)}"
+
+
+def _result(module: Any, name: str, given: list[Any], is_whole: bool) -> str:
     arguments = [decode(each) for each in given]
     random.seed(0)
     try:
         result = getattr(module, name)(*arguments)
-        return _digest([encode(result), [encode(each) for each in arguments]])
+        return _whole(encode(result)) if is_whole else _digest([encode(result), [encode(each) for each in arguments]])
     except NotPlainError as error:
         return "!" + _digest(str(error))
     except Exception as error:  # noqa: BLE001  whatever it is, it is how the program behaves
         return "!" + _digest(type(error).__name__)
 
 
-def _replay(source: str, calls: list[Any], descriptor: int) -> None:
+def _replay(source: str, job: dict[str, Any], descriptor: int) -> None:
     module = load_module(source)
-    for name, given in calls:
-        os.write(descriptor, f"{_result(module, name, given)}\n".encode("ascii"))
+    for name, given in job["calls"]:
+        os.write(descriptor, f"{_result(module, name, given, job['whole'])}\n".encode("ascii"))
+
+
+def _lines(text: str) -> list[str]:
+    """Those that were written to their end."""
+    return text.split("\n")[:-1]
 
 
 def main() -> None:
@@ -48,7 +62,7 @@ def main() -> None:
         reading, writing = os.pipe()
 
         def work(source: str = source, writing: int = writing) -> None:
-            _replay(source, job["calls"], writing)
+            _replay(source, job, writing)
 
         pid = fork_fenced(work, keep=(writing,), cpu_s=job["cpu_s"], wall_s=job["wall_s"])
         os.close(writing)
@@ -57,4 +71,4 @@ def main() -> None:
             data += part
         os.close(reading)
         wait_for(pid)
-        sys.stdout.write(json.dumps(data.decode("ascii").split()) + "\n")
+        sys.stdout.write(json.dumps(_lines(data.decode("ascii"))) + "\n")

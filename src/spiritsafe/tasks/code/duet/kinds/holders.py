@@ -1,0 +1,304 @@
+"""Kinds of any values: of each type its own, and of what holds others what it holds.
+
+In: values that were seen in one place. Out: which others are alike.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, OrderedDict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from random import Random
+from typing import Any, Protocol, final
+
+from spiritsafe.tasks.code.duet.kinds.numbers import Floats, Ints
+from spiritsafe.tasks.code.duet.kinds.texts import Texts
+
+_FEWEST = 3
+_SURELY = 100.0
+"""How unlikely an accident must be, one to so many, for what held for all lists to be a rule."""
+_COLLISIONS = 3.0
+"""How many pairs of equal items lists should have had by chance, for their having none to be a rule."""
+_RARE = 3
+_FOLDS = (list, tuple, deque, set, frozenset)
+_MAPS = (dict, Counter, OrderedDict)
+
+
+class Kind(Protocol):
+    """What values of one place have in common."""
+
+    def allows(self, value: Any) -> bool:
+        """Whether it is alike."""
+        ...
+
+    def draw(self, rng: Random) -> Any:
+        """One that is likely alike."""
+        ...
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Exactly:
+    """Those that were seen, and no others."""
+
+    seen: tuple[Any, ...]
+
+    def allows(self, value: Any) -> bool:
+        """Whether it was seen."""
+        return any(type(value) is type(each) and value == each for each in self.seen)
+
+    def draw(self, rng: Random) -> Any:
+        """One of them."""
+        return rng.choice(self.seen)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """Values of several types, each with its own kind and as often as it was seen."""
+
+    kinds: dict[type, Kind]
+    counts: dict[type, int]
+
+    def allows(self, value: Any) -> bool:
+        """Whether it is alike to those of its type."""
+        kind = self.kinds.get(type(value))
+        return kind is not None and kind.allows(value)
+
+    def draw(self, rng: Random) -> Any:
+        """One that is likely alike."""
+        types = list(self.kinds)
+        return self.kinds[rng.choices(types, [self.counts[each] for each in types])[0]].draw(rng)
+
+
+def kind_of(values: Sequence[Any]) -> AnyOf:
+    """The kind of values that were seen in one place, at least one.
+
+    A type of which there is one among many others is as it was seen.
+    """
+    groups: dict[type, list[Any]] = {}
+    for value in values:
+        groups.setdefault(type(value), []).append(value)
+    kinds: dict[type, Kind] = {}
+    for kind, group in groups.items():
+        is_rare = len(group) == 1 and len(values) > _RARE
+        kinds[kind] = Exactly(tuple(group)) if is_rare else _kind_of_type(kind, group)
+    return AnyOf(kinds, {kind: len(group) for kind, group in groups.items()})
+
+
+def _kind_of_type(kind: type, group: list[Any]) -> Kind:
+    if kind is bool:
+        return Exactly((False, True))
+    if kind is int:
+        return Ints.of(group)
+    if kind is float:
+        return Floats.of(group)
+    if kind is str:
+        return Texts.of(group)
+    if kind in _FOLDS:
+        return Items.of(group)
+    if kind in _MAPS:
+        return Mappings.of(group)
+    return Exactly(tuple(group))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Items:
+    """Lists, tuples and sets.
+
+    Attributes:
+        seen: Those that were seen.
+        lengths: The least and the most that are allowed.
+        items: What each item is like; None: none was seen.
+        places: What the item of each place is like, where all have as many and these differ by place.
+        is_sorted: Items stand by size.
+        is_distinct: No item stands twice.
+        is_even: Items, lists themselves, are of one length; square: as long as there are of them.
+        is_square: See ``is_even``.
+        length_step: All lengths are multiples of it.
+    """
+
+    seen: tuple[Any, ...]
+    lengths: range
+    items: Kind | None
+    places: tuple[Kind, ...]
+    is_sorted: bool
+    is_distinct: bool
+    is_even: bool
+    is_square: bool
+    length_step: int
+
+    @classmethod
+    def of(cls, group: Sequence[Any]) -> Items:
+        """The kind of such lists, all of one type."""
+        sizes = [len(each) for each in group]
+        least, most = min(sizes), max(sizes)
+        low = least if least <= 2 else 2
+        high = most + max(1, most // 3) if most > 1 else max(most, 1)
+        lists = [list(each) for each in group if len(each)]
+        nested = [each for each in lists if all(isinstance(row, list | tuple) for row in each)]
+        is_fixed = least == most and len({repr(each) for each in group}) >= _FEWEST and 1 < most <= 6
+        many = len({size for size in sizes if size}) >= _FEWEST
+        return cls(
+            seen=tuple(group),
+            lengths=range(least, most + 1) if is_fixed else range(low, high + 1),
+            items=kind_of([item for each in lists for item in each]) if lists else None,
+            places=_places(lists) if is_fixed else (),
+            is_sorted=_is_sorted_rule(lists),
+            is_distinct=_is_distinct_rule(lists),
+            is_even=bool(nested) and len(nested) == len(lists) and all(map(_has_even_rows, nested)),
+            is_square=bool(nested) and len(nested) == len(lists) and all(map(_is_square, nested)),
+            length_step=2 if many and len(sizes) > 2 * _FEWEST and all(size % 2 == 0 for size in sizes) else 1,
+        )
+
+    def allows(self, value: Any) -> bool:
+        """Whether it is alike."""
+        items = list(value)
+        if len(items) not in self.lengths or len(items) % self.length_step:
+            return False
+        if self.places:
+            return all(kind.allows(item) for kind, item in zip(self.places, items, strict=True))
+        if items and (self.items is None or not all(map(self.items.allows, items))):
+            return False
+        if self.is_sorted and not _stands_by_size(items):
+            return False
+        if self.is_distinct and len({repr(item) for item in items}) < len(items):
+            return False
+        return (not self.is_even or _has_even_rows(items)) and (not self.is_square or _is_square(items))
+
+    def draw(self, rng: Random) -> Any:
+        """One that is likely alike: of fresh items, or of few that stand more than once, or mirrored."""
+        kind = type(self.seen[0])
+        if self.places:
+            return kind([each.draw(rng) for each in self.places])
+        if self.items is None:
+            return kind()
+        length = min(rng.choice(self.lengths), rng.choice((1, 2, 3, 4, 6, 10)))
+        length = max(length - length % self.length_step, self.lengths[0])
+        old = list(rng.choice(self.seen))
+        pool = [self.items.draw(rng) for _ in range(rng.choice((1, 2, 3, 8)))] + (old if rng.random() < 0.3 else [])
+        fresh = [rng.choice(pool) if rng.random() < 0.7 else self.items.draw(rng) for _ in range(length)]
+        way = rng.randrange(6)
+        if way == 0:
+            fresh = fresh[: (length + 1) // 2]
+            fresh += fresh[::-1][length % 2 :]
+        elif way == 1 and _stands_by_size(sorted(fresh, key=repr)):
+            fresh = sorted(fresh)
+        if self.is_even or self.is_square:
+            width = min(len(row) for row in fresh) if fresh and not self.is_square else len(fresh)
+            fresh = [_resized(row, width, rng) for row in fresh]
+        if self.is_distinct:
+            fresh = list({repr(item): item for item in fresh}.values())
+        if self.is_sorted and _can_sort(fresh):
+            fresh.sort()
+        return kind(fresh) if kind in (list, tuple, deque) or _can_hash(fresh) else self.seen[0]
+
+
+def _resized(row: Any, width: int, rng: Random) -> Any:
+    items = list(row)
+    while items and len(items) < width:
+        items.append(rng.choice(items))
+    return type(row)(items[:width])
+
+
+def _places(lists: Sequence[list[Any]]) -> tuple[Kind, ...]:
+    """Kinds by place, where types tell places apart."""
+    types = [{type(each[place]) for each in lists} for place in range(len(lists[0]))]
+    if all(len(each) == 1 for each in types) and len(set(map(frozenset, types))) > 1:
+        return tuple(kind_of([each[place] for each in lists]) for place in range(len(lists[0])))
+    return ()
+
+
+def _can_sort(items: list[Any]) -> bool:
+    try:
+        sorted(items)
+    except TypeError:
+        return False
+    return True
+
+
+def _can_hash(items: list[Any]) -> bool:
+    try:
+        set(items)
+    except TypeError:
+        return False
+    return True
+
+
+def _stands_by_size(items: list[Any]) -> bool:
+    try:
+        return all(not after < before for before, after in pairwise(items))
+    except TypeError:
+        return False
+
+
+def _is_sorted_rule(lists: Sequence[list[Any]]) -> bool:
+    different = {repr(each): each for each in lists}.values()
+    chances = math.prod(min(math.factorial(min(len(each), 9)), 10_000) for each in different)
+    return len(different) >= 2 and chances >= _SURELY and all(map(_stands_by_size, different))
+
+
+def _is_distinct_rule(lists: Sequence[list[Any]]) -> bool:
+    """No list has an item twice, although chance would have had it so."""
+    texts = [[repr(item) for item in each] for each in lists]
+    if any(len(set(each)) < len(each) for each in texts):
+        return False
+    counts = Counter(item for each in texts for item in each)
+    total = sum(counts.values())
+    likely = sum((count / total) ** 2 for count in counts.values())
+    return sum(math.comb(len(each), 2) for each in texts) * likely >= _COLLISIONS
+
+
+def _has_even_rows(rows: Sequence[Any]) -> bool:
+    return len({len(row) for row in rows}) <= 1
+
+
+def _is_square(rows: Sequence[Any]) -> bool:
+    return all(len(row) == len(rows) for row in rows)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Mappings:
+    """Dictionaries.
+
+    Attributes:
+        seen: Those that were seen.
+        items: Their pairs of key and value, as a list is.
+        fixed: What stands at each key, where all have the same.
+    """
+
+    seen: tuple[Any, ...]
+    items: Items
+    fixed: dict[Any, Kind] | None
+
+    @classmethod
+    def of(cls, group: Sequence[Any]) -> Mappings:
+        """The kind of such dictionaries, all of one type."""
+        pairs = Items.of([[(key, value) for key, value in each.items()] for each in group])
+        keys = {tuple(sorted(map(repr, each))) for each in group}
+        is_fixed = len(keys) == 1 and keys != {()} and len({repr(each) for each in group}) >= _FEWEST
+        fixed = {key: kind_of([each[key] for each in group]) for key in group[0]} if is_fixed else None
+        everything = [pair for each in group for pair in each.items()]
+        if everything:
+            parts = tuple(kind_of([pair[place] for pair in everything]) for place in (0, 1))
+            item = replace(Items.of(everything), places=parts, lengths=range(2, 3))
+            pairs = replace(pairs, items=item, places=(), is_sorted=False, is_distinct=False, is_even=False)
+            pairs = replace(pairs, is_square=False)
+        return cls(tuple(group), pairs, fixed)
+
+    def allows(self, value: Any) -> bool:
+        """Whether it is alike."""
+        if self.fixed is not None:
+            return set(value) == set(self.fixed) and all(self.fixed[key].allows(each) for key, each in value.items())
+        return self.items.allows(list(value.items()))
+
+    def draw(self, rng: Random) -> Any:
+        """One that is likely alike."""
+        kind = type(self.seen[0])
+        if self.fixed is not None:
+            return kind({key: each.draw(rng) for key, each in self.fixed.items()})
+        return kind(dict(self.items.draw(rng)))
