@@ -1,8 +1,8 @@
 """What programs do with the same calls: whether a mutant can be told from its original at all.
 
 In: programs in Python that nobody hostile wrote, and calls of their functions. Out: for each program and call a digest
-of what it gave, or what it gave. Two programs that give the same on many calls are suspected to be equivalent; that they are is not
-known.
+of what it gave, or what it gave. Two programs that give the same on many calls are suspected to be equivalent; that
+they are is not known.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ from typing import Any
 
 from spiritsafe.tasks.code.duet.inside.values import Opaque
 
-
 _CLOSE = 1e-6
 """How far two numbers may be apart of which one is a float, in shares of the larger or as such."""
 IGNORED = ("kind", "order", "truth")

@@ -19,7 +19,7 @@ from spiritsafe.tasks.code.duet.kinds.texts import Texts
 _FEWEST = 3
 _SURELY = 100.0
 """How unlikely an accident must be, one to so many, for what held for all lists to be a rule."""
-_COLLISIONS = 3.0
+_COLLISIONS = 6.0
 """How many pairs of equal items lists should have had by chance, for their having none to be a rule."""
 _RARE = 3
 _FOLDS = (list, tuple, deque, set, frozenset)
@@ -235,10 +235,17 @@ def _stands_by_size(items: list[Any]) -> bool:
         return False
 
 
+def _is_run(items: list[Any]) -> bool:
+    """What comes to mind first: 1, 2, 3."""
+    numbers = [item for item in items if isinstance(item, int | float)]
+    return len(numbers) == len(items) and all(after - before == 1 for before, after in pairwise(numbers))
+
+
 def _is_sorted_rule(lists: Sequence[list[Any]]) -> bool:
-    different = {repr(each): each for each in lists}.values()
+    """All lists stand by size, and those that no one would write down without thinking are enough for it."""
+    different = [each for each in {repr(each): each for each in lists}.values() if not _is_run(each)]
     chances = math.prod(min(math.factorial(min(len(each), 9)), 10_000) for each in different)
-    return len(different) >= 2 and chances >= _SURELY and all(map(_stands_by_size, different))
+    return len(different) >= 2 and chances >= _SURELY and all(map(_stands_by_size, lists))
 
 
 def _is_distinct_rule(lists: Sequence[list[Any]]) -> bool:
@@ -281,7 +288,9 @@ class Mappings:
         pairs = Items.of([[(key, value) for key, value in each.items()] for each in group])
         keys = {tuple(sorted(map(repr, each))) for each in group}
         is_fixed = len(keys) == 1 and keys != {()} and len({repr(each) for each in group}) >= _FEWEST
-        fixed = {key: kind_of([each[key] for each in group]) for key in group[0]} if is_fixed else None
+        fixed: dict[Any, Kind] | None = (
+            {key: kind_of([each[key] for each in group]) for key in group[0]} if is_fixed else None
+        )
         everything = [pair for each in group for pair in each.items()]
         if everything:
             parts = tuple(kind_of([pair[place] for pair in everything]) for place in (0, 1))

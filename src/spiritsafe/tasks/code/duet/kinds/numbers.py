@@ -1,19 +1,48 @@
-"""Kinds of numbers: how large they are, how many decimals they have, whether all are even or odd.
+"""Kinds of numbers: how large they are, how many decimals they have, whether all are even, prime, or the like.
 
-In: numbers that were seen. Out: which others are alike. Nothing is larger than what was seen, since a right program may
-be slow; 0 and 1 are cases of their own, which only those allow that were seen to reach so low.
+In: numbers that were seen. Out: which others are alike. Nothing is much larger than those, since a right program
+may be slow; 0 and 1 are cases of their own, which only those allow that were seen to reach so low.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import final
 
-_FEWEST_FOR_PARITY = 5
 _MOST_DECIMALS = 6
 _FEWEST_FOR_CHOICES, _MOST_CHOICES = 12, 3
+_ENDS = (1, 7, 9, 12, 23, 24, 26, 31, 59, 60, 99, 100, 180, 255, 360, 365, 366, 1000, 1_000_000)
+"""Where ranges like to end: those of digits, days, hours, letters, shares, colours, angles."""
+_FEWEST_FOR_END = 6
+_FEWEST_FOR_RULES = 5
+_MOST_TRIED = 1 << 32
+
+
+def _is_even(value: int) -> bool:
+    return value % 2 == 0
+
+
+def _is_odd(value: int) -> bool:
+    return value % 2 == 1
+
+
+def _is_prime(value: int) -> bool:
+    return 1 < value < _MOST_TRIED and all(value % factor for factor in range(2, math.isqrt(value) + 1))
+
+
+def _is_no_prime(value: int) -> bool:
+    return not _is_prime(value)
+
+
+def _is_square(value: int) -> bool:
+    return value >= 0 and math.isqrt(value) ** 2 == value
+
+
+_RULES = (_is_even, _is_odd, _is_prime, _is_no_prime, _is_square)
+"""What may hold for numbers."""
 
 
 @final
@@ -24,34 +53,38 @@ class Ints:
     Attributes:
         seen: Those that were seen, each once, by size.
         low: The least that is allowed.
-        parity: What all leave when halved; None: both do.
+        high: The most.
+        rules: What holds for each.
         is_choice: Only those that were seen are allowed: so few, so often, are names and not amounts.
     """
 
     seen: tuple[int, ...]
     low: int
-    parity: int | None
+    high: int
+    rules: tuple[Callable[[int], bool], ...]
     is_choice: bool
 
     @classmethod
     def of(cls, values: Sequence[int]) -> Ints:
         """The kind of such numbers."""
         seen = tuple(sorted(set(values)))
-        low = seen[0] if seen[0] <= 2 else max(2, seen[0] // 10)
-        parities = {value % 2 for value in seen}
-        parity = parities.pop() if len(parities) == 1 and len(seen) >= _FEWEST_FOR_PARITY else None
+        has_end = seen[-1] in _ENDS and len(seen) >= _FEWEST_FOR_END
+        high = seen[-1] if has_end or seen[-1] <= 0 else seen[-1] + max(1, seen[-1] // 10)
+        low = min(seen[0], -high) if seen[0] < 0 < high else seen[0] if seen[0] <= 2 else max(2, seen[0] // 10)
+        is_enough = len(seen) >= _FEWEST_FOR_RULES
+        rules = tuple(rule for rule in _RULES if is_enough and all(map(rule, seen)))
         is_choice = len(seen) <= _MOST_CHOICES and len(values) >= _FEWEST_FOR_CHOICES
-        return cls(seen, low, parity, is_choice)
+        return cls(seen, low, high, rules, is_choice)
 
     def allows(self, value: int) -> bool:
         """Whether it is alike."""
         if self.is_choice:
             return value in self.seen
-        return self.low <= value <= self.seen[-1] and self.parity in (None, value % 2)
+        return self.low <= value <= self.high and all(rule(value) for rule in self.rules)
 
     def draw(self, rng: Random) -> int:
         """One that is likely alike: near to what was seen, near to an end, or of any size between."""
-        low, high = self.low, self.seen[-1]
+        low, high = self.low, self.high
         near = rng.choice(self.seen) + rng.choice((-2, -1, -1, 0, 0, 1, 1, 2))
         small = low + rng.randrange(min(high - low, 12) + 1)
         between = low + int((high - low + 1) ** rng.random()) - 1
