@@ -106,7 +106,7 @@ class Texts:
             seen=seen,
             alphabet=_alphabet("".join(seen)),
             lengths=lengths,
-            words=tuple(sorted(set(words))) if is_few else (),
+            words=tuple(sorted(set(words))) if is_few and not is_form else (),
             form=forms.pop() if is_form else None,
             numbers=_numbers(seen) if _is_number in rules else Ints.of(found or [0]),
             rules=tuple(rules),
@@ -151,7 +151,7 @@ class Texts:
         return "".join(rng.choice(some) for _ in range(self._length(rng)))
 
     def _length(self, rng: Random) -> int:
-        return min(rng.choice(self.lengths), rng.choice((2, 3, 4, 6, 10, 20)))
+        return max(self.lengths[0], min(rng.choice(self.lengths), rng.choice((2, 3, 4, 6, 10, 20))))
 
     def _mirrored(self, rng: Random) -> str:
         half = self._of_few(rng)[: self.lengths[-1] // 2]
