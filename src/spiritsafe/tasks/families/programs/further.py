@@ -29,6 +29,7 @@ from spiritsafe.tasks.code.duet.inside.alike import IGNORED, is_alike
 from spiritsafe.tasks.code.duet.inside.values import NotPlainError, encode
 from spiritsafe.tasks.code.duet.kills import kills_of
 from spiritsafe.tasks.code.duet.outcomes import plain_result, telling
+from spiritsafe.tasks.code.duet.symmetry import in_doubt
 from spiritsafe.tasks.code.mutants.mutant import Mutant
 from spiritsafe.tasks.code.mutants.registry import mutants_of
 from spiritsafe.tasks.families.programs.examples import examples_in
@@ -39,7 +40,9 @@ from spiritsafe.tasks.sandbox.sandbox import Sandbox, shared_sandbox
 _POOL = 1000
 _SHARE = 0.5
 """Of the inputs that are left once mutants are killed: so many are for results that no other has."""
-_CPU_S = 5.0
+_CPU_S = 10.0
+_STEPS = 20_000
+"""Of the gold for one input."""
 
 
 @final
@@ -98,6 +101,31 @@ def _further(
     return Further(**found, seconds=round(time.perf_counter() - started, 3))
 
 
+def allowed_inputs(
+    sandbox: Sandbox, gold: str, known: Sequence[Call], ignored: Sequence[str], seed: int
+) -> tuple[list[Call], list[str]]:
+    """The known calls and some thousand that are like them, each with the one right result, as the gold gives it.
+
+    Those are left out that take the gold many steps, since right answers may be slower, and those that have several
+    right results.
+
+    Args:
+        sandbox: Where the gold runs.
+        gold: The gold.
+        known: Calls that are known.
+        ignored: What comparisons leave out.
+        seed: Sets which.
+    """
+    fresh = inputs(known, _POOL, seed)
+    gives = behaviours(sandbox, [gold], fresh, cpu_s=_CPU_S, whole=True, steps=_STEPS)[0]
+    plain = [place for place in range(len(fresh)) if plain_result(gives, place)]
+    fresh, gives = [fresh[place] for place in plain], [gives[place] for place in plain]
+    doubts = in_doubt(sandbox, gold, known, fresh, ignored=ignored, steps=2 * _STEPS, cpu_s=_CPU_S)
+    clear = [place for place in range(len(fresh)) if place not in doubts]
+    of_known = behaviours(sandbox, [gold], known, cpu_s=_CPU_S, whole=True)[0]
+    return [*known, *(fresh[place] for place in clear)], [*of_known, *(gives[place] for place in clear)]
+
+
 @final
 class _Search:
     """The search for a problem's further inputs."""
@@ -129,16 +157,14 @@ class _Search:
             return {**found, "why_none": "the tests call nothing that gives a plain value"}
         if "number" in passed:
             return {**found, "why_none": "the tests accept other numbers than the gold's"}
-        pool = known + inputs(known, _POOL, derive_seed(0, self._gold))  # 3
-        programs = [self._gold, *(mutant.source for mutant in living)]
-        gold, *others = behaviours(self._sandbox, programs, pool, cpu_s=_CPU_S, whole=True)
+        pool, gold = allowed_inputs(self._sandbox, self._gold, known, ignored, derive_seed(0, self._gold))  # 3
+        others = behaviours(self._sandbox, [mutant.source for mutant in living], pool, whole=True)
         told = [telling(gold, other, ignored) for other in others]
         for mutant, places in zip(living, told, strict=True):
             # a mutant of the given beginning may change what the tests lean on themselves
             if mutant.edit.start >= len(start) and any(place < num_made for place in places):
                 return {**found, "why_none": "the tests accept other results than the gold's"}
-        usable = {place: plain_result(gold, place) for place in range(num_made, len(pool))}
-        values = {place: result[0] for place, result in usable.items() if result}
+        values = {place: plain_result(gold, place)[0] for place in range(num_made, len(pool))}
         chosen = _chosen(values, told, pool, count, Random(derive_seed(1, self._gold)))  # 4
         return {**found, "calls": self._that_hold([(pool[p][1], encode(values[p])) for p in chosen], ignored)}
 

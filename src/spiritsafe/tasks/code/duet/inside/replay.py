@@ -1,8 +1,9 @@
 """Calls of programs' functions, each program in a process of its own; what they give, whole or as digests.
 
-In: ``job.json``: texts of programs, calls, how long each program may compute, and whether results are wanted whole.
-Out: for each program a line of JSON: for each call, as far as they came, a digest of its result and of what became of
-the arguments, or the result itself; behind an exclamation mark, what tells an error.
+In: ``job.json``: texts of programs, calls, how long each program may compute, whether results are wanted whole, and how
+many steps, which are the same on every machine, a call may take; 0: as many as it likes. Out: for each program a line
+of JSON: for each call, as far as they came, a digest of its result and of what became of the arguments, or the result
+itself; behind an exclamation mark, what tells an error.
 """
 
 from __future__ import annotations
@@ -31,12 +32,56 @@ def _whole(value: Any) -> str:
     return text if len(text) <= _MOST_WHOLE else f"!{_digest(value)}"
 
 
-def _result(module: Any, name: str, given: list[Any], is_whole: bool) -> str:
+class _TooLong(BaseException):
+    """A call has taken more steps than it may; no program's own handler shall keep it."""
+
+
+class _Steps:
+    """Counts the lines and calls that Python runs.
+
+    Args:
+        most: Of one call; 0: nothing is counted.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most, self._left, self._left_of_all = most, most, most * _TIMES_ALL
+
+    def call(self, function: Any, arguments: list[Any]) -> Any:
+        """Call a function.
+
+        Raises:
+            _TooLong: It takes too many steps, or all calls together have.
+        """
+        if not self._most:
+            return function(*arguments)
+        self._left = min(self._most, self._left_of_all)
+        before = self._left
+        sys.settrace(self._count)
+        try:
+            return function(*arguments)
+        finally:
+            sys.settrace(None)
+            self._left_of_all -= before - self._left
+
+    def _count(self, *_: Any) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise _TooLong
+        return self._count
+
+
+_TIMES_ALL = 100
+"""So many calls may take all the steps that one may."""
+
+
+def _result(module: Any, name: str, given: list[Any], is_whole: bool, steps: _Steps) -> str:
     arguments = [decode(each) for each in given]
     random.seed(0)
     try:
-        result = getattr(module, name)(*arguments)
+        result = steps.call(getattr(module, name), arguments)
         return _whole(encode(result)) if is_whole else _digest([encode(result), [encode(each) for each in arguments]])
+    except _TooLong:
+        return "!long"
     except NotPlainError as error:
         return "!" + _digest(str(error))
     except Exception as error:  # noqa: BLE001  whatever it is, it is how the program behaves
@@ -44,9 +89,9 @@ def _result(module: Any, name: str, given: list[Any], is_whole: bool) -> str:
 
 
 def _replay(source: str, job: dict[str, Any], descriptor: int) -> None:
-    module = load_module(source)
+    module, steps = load_module(source), _Steps(job["steps"])
     for name, given in job["calls"]:
-        os.write(descriptor, f"{_result(module, name, given, job['whole'])}\n".encode("ascii"))
+        os.write(descriptor, f"{_result(module, name, given, job['whole'], steps)}\n".encode("ascii"))
 
 
 def _lines(text: str) -> list[str]:

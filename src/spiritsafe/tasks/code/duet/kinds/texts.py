@@ -36,6 +36,10 @@ def _is_balanced(text: str) -> bool:
     return not opened
 
 
+def _is_balanced_by_words(text: str) -> bool:
+    return all(map(_is_balanced, text.split()))
+
+
 def _is_neat(text: str) -> bool:
     return text == " ".join(text.split())
 
@@ -50,6 +54,7 @@ def _is_number(text: str) -> bool:
 
 _RULES: dict[Callable[[str], bool], tuple[Callable[[str], bool], int]] = {
     _is_balanced: (lambda text: any(mark in text for mark in "()[]{}<>"), 2),
+    _is_balanced_by_words: (lambda text: " " in text and any(mark in text for mark in "()[]{}<>"), 1),
     _is_neat: (lambda text: " " in text, 1),
     _is_mirrored: (lambda text: len(text) > 2, 3),
     _is_number: (bool, 3),
