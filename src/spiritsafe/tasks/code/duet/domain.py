@@ -70,6 +70,15 @@ _RULES = (
 )
 
 
+def _are_of_one_kind(columns: Sequence[Sequence[Any]]) -> bool:
+    """Whether three arguments or more are numbers of one size, such as the sides of a triangle."""
+    if len(columns) < _FEWEST or not all(_is_number(value) for column in columns for value in column):
+        return False
+    types = {frozenset(type(value) for value in column) for column in columns}
+    sizes = [max(map(abs, column)) for column in columns]
+    return len(types) == 1 and max(sizes) <= 2 * min(sizes)
+
+
 @final
 class Domain:
     """What the calls of one function have in common.
@@ -82,7 +91,10 @@ class Domain:
         counts = [len(arguments) for arguments in known]
         self._size = max(set(counts), key=lambda size: (counts.count(size), -size)) if counts else 0
         known = [list(arguments) for arguments in known if len(arguments) == self._size]
-        self._kinds: list[AnyOf] = [kind_of([each[place] for each in known]) for place in range(self._size)]
+        columns = [[each[place] for each in known] for place in range(self._size)]
+        if _are_of_one_kind(columns):
+            columns = [[value for column in columns for value in column]] * self._size
+        self._kinds: list[AnyOf] = [kind_of(column) for column in columns]
         different = list({repr(arguments): arguments for arguments in known}.values())
         self._rules = [
             (a, b, rule)

@@ -36,6 +36,14 @@ def test_arguments_go_together(
     assert [each for each in calls(*refused) if domain.allows(each[1])] == []
 
 
+def test_three_numbers_of_one_size_are_of_one_kind() -> None:
+    sides = Domain.of(calls((3, 4, 5), (0, 2, 6), (4, 4, 4)))
+    assert all(sides.allows(each) for each in ([4, 0, 6], [6, 6, 0]))
+    places = Domain.of(calls((3, 4, 50), (0, 2, 60), (4, 4, 40)))
+    assert not places.allows([3, 50, 4])
+    assert not places.allows([4, 0, 50])
+
+
 def test_what_means_no_value_is_not_allowed() -> None:
     assert not Domain.of(calls((1,), (2,))).allows([["int", "nonsense"]])
     assert not Domain.of(calls((1,), (2,))).allows([{}])

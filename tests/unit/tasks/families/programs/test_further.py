@@ -33,7 +33,8 @@ def is_right(problem: Asked, further: Further, program: str) -> bool:
 
 LONGEST = asked(
     "    return max(map(len, words))\n",
-    "def check(f):\n    assert f(['ab', 'xyz']) == 3\n    assert f(['q', 'rst', 'uvwx']) == 4\n    assert f(['m']) == 1\n",
+    "def check(f):\n    assert f(['ab', 'xyz']) == 3\n    assert f(['q', 'rst', 'uvwx']) == 4\n"
+    "    assert f(['m']) == 1\n",
 )
 
 

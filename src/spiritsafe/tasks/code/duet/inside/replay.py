@@ -33,7 +33,7 @@ def _whole(value: Any) -> str:
 
 
 class _TooLong(BaseException):
-    """A call has taken more steps than it may; no program's own handler shall keep it."""
+    """A call has taken more steps than it may."""
 
 
 class _Steps:
@@ -58,10 +58,13 @@ class _Steps:
         before = self._left
         sys.settrace(self._count)
         try:
-            return function(*arguments)
+            result = function(*arguments)
         finally:
             sys.settrace(None)
             self._left_of_all -= before - self._left
+        if self._left < 0:
+            raise _TooLong  # the program has caught the first
+        return result
 
     def _count(self, *_: Any) -> Any:
         self._left -= 1
