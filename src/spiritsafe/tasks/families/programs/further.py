@@ -106,8 +106,9 @@ def allowed_inputs(
 ) -> tuple[list[Call], list[str]]:
     """The known calls and some thousand that are like them, each with the one right result, as the gold gives it.
 
-    Those are left out that take the gold many steps, since right answers may be slower, and those that have several
-    right results.
+    Those are left out that take the gold many steps, since right answers may be slower; those whose result is of a type
+    that no known result has, since they are likely no input that the problem means; and those that have several right
+    results.
 
     Args:
         sandbox: Where the gold runs.
@@ -116,14 +117,19 @@ def allowed_inputs(
         ignored: What comparisons leave out.
         seed: Sets which.
     """
+    of_known = behaviours(sandbox, [gold], known, cpu_s=_CPU_S, whole=True)[0]
+    types = {_type(value) for place in range(len(known)) for value in plain_result(of_known, place)}
     fresh = inputs(known, _POOL, seed)
     gives = behaviours(sandbox, [gold], fresh, cpu_s=_CPU_S, whole=True, steps=_STEPS)[0]
-    plain = [place for place in range(len(fresh)) if plain_result(gives, place)]
+    plain = [p for p in range(len(fresh)) for value in plain_result(gives, p) if _type(value) in types]
     fresh, gives = [fresh[place] for place in plain], [gives[place] for place in plain]
     doubts = in_doubt(sandbox, gold, known, fresh, ignored=ignored, steps=2 * _STEPS, cpu_s=_CPU_S)
     clear = [place for place in range(len(fresh)) if place not in doubts]
-    of_known = behaviours(sandbox, [gold], known, cpu_s=_CPU_S, whole=True)[0]
     return [*known, *(fresh[place] for place in clear)], [*of_known, *(gives[place] for place in clear)]
+
+
+def _type(value: Any) -> type:
+    return float if type(value) is int else type(value)
 
 
 @final

@@ -116,3 +116,27 @@ def test_inputs_for_which_the_gold_gives_no_value_or_another_each_time_are_left_
     problem = asked(gold, test, prompt='import time\ndef same(n):\n    """Do it."""\n', entry="same")
     further = further_of(problem, 20)
     assert [decode(arguments[0]) for arguments, _ in further.calls] == [2]
+
+
+def test_inputs_with_a_result_of_another_type_are_left_out() -> None:
+    gold = "    return n if n > 2 else None\n"
+    test = "def check(f):\n    assert f(3) == 3\n    assert f(5) == 5\n"
+    problem = asked(gold, test, prompt='def same(n):\n    """Do it."""\n', entry="same")
+    assert {decode(arguments[0]) for arguments, _ in further_of(problem, 20).calls} == {4, 6}
+
+
+def test_inputs_with_several_right_results_are_left_out() -> None:
+    gold = "    return max(words, key=len)\n"
+    test = "def check(f):\n    assert f(['a', 'bc']) == 'bc'\n    assert f(['abc', 'b']) == 'abc'\n"
+    test += "    assert f(['p', 'qrs', 'tu']) == 'qrs'\n"
+    problem = asked(gold, test, prompt='def longest(words):\n    """One of the longest words."""\n')
+    given = [decode(arguments[0]) for arguments, _ in further_of(problem, 20).calls]
+    assert len(given) == 20
+    assert all(len({word for word in words if len(word) == len(max(words, key=len))}) == 1 for words in given)
+
+
+def test_inputs_that_take_the_gold_long_are_left_out() -> None:
+    gold = "    for _ in range(1000 * n if n > 4 else 1):\n        for _ in range(9): pass\n    return n\n"
+    test = "def check(f):\n    assert f(3) == 3\n    assert f(5) == 5\n"
+    problem = asked(gold, test, prompt='def same(n):\n    """Do it."""\n', entry="same")
+    assert {decode(arguments[0]) for arguments, _ in further_of(problem, 20).calls} == {2, 4}

@@ -136,7 +136,7 @@ class Items:
         """The kind of such lists, all of one type."""
         sizes = [len(each) for each in group]
         least, most = min(sizes), max(sizes)
-        low = least if least <= 2 else 2
+        low = min(least, 1)
         high = most + max(1, most // 3) if most > 1 else max(most, 1)
         lists = [list(each) for each in group if len(each)]
         nested = [each for each in lists if all(isinstance(row, list | tuple) for row in each)]
