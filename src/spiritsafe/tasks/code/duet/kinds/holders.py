@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter, OrderedDict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from random import Random
 from typing import Any, Protocol, final
@@ -136,15 +136,13 @@ class Items:
         """The kind of such lists, all of one type."""
         sizes = [len(each) for each in group]
         least, most = min(sizes), max(sizes)
-        low = min(least, 1)
-        high = most + max(1, most // 3) if most > 1 else max(most, 1)
         lists = [list(each) for each in group if len(each)]
         nested = [each for each in lists if all(isinstance(row, list | tuple) for row in each)]
         is_fixed = least == most and len({repr(each) for each in group}) >= _FEWEST and 1 < most <= 6
         many = len({size for size in sizes if size}) >= _FEWEST
         return cls(
             seen=tuple(group),
-            lengths=range(least, most + 1) if is_fixed else range(low, high + 1),
+            lengths=range(least, most + 1) if is_fixed else _lengths(sizes),
             items=kind_of([item for each in lists for item in each]) if lists else None,
             places=_places(lists) if is_fixed else (),
             is_sorted=_is_sorted_rule(lists),
@@ -185,8 +183,8 @@ class Items:
         if way == 0:
             fresh = fresh[: (length + 1) // 2]
             fresh += fresh[::-1][length % 2 :]
-        elif way == 1 and _stands_by_size(sorted(fresh, key=repr)):
-            fresh = sorted(fresh)
+        elif way == 1 and _can_sort(fresh):
+            fresh.sort()
         if self.is_even or self.is_square:
             width = min(len(row) for row in fresh) if fresh and not self.is_square else len(fresh)
             fresh = [_resized(row, width, rng) for row in fresh]
@@ -194,7 +192,13 @@ class Items:
             fresh = list({repr(item): item for item in fresh}.values())
         if self.is_sorted and _can_sort(fresh):
             fresh.sort()
-        return kind(fresh) if kind in (list, tuple, deque) or _can_hash(fresh) else self.seen[0]
+        return kind(fresh)
+
+
+def _lengths(sizes: Sequence[int]) -> range:
+    """From none, if there was one of none, or from one, to a third more than the most."""
+    most = max(sizes)
+    return range(min(*sizes, 1), (most + max(1, most // 3) if most > 1 else 1) + 1)
 
 
 def _resized(row: Any, width: int, rng: Random) -> Any:
@@ -215,14 +219,6 @@ def _places(lists: Sequence[list[Any]]) -> tuple[Kind, ...]:
 def _can_sort(items: list[Any]) -> bool:
     try:
         sorted(items)
-    except TypeError:
-        return False
-    return True
-
-
-def _can_hash(items: list[Any]) -> bool:
-    try:
-        set(items)
     except TypeError:
         return False
     return True
@@ -274,40 +270,50 @@ class Mappings:
 
     Attributes:
         seen: Those that were seen.
-        items: Their pairs of key and value, as a list is.
+        lengths: The least and the most pairs that are allowed.
+        keys: What each key is like; None: none was seen.
+        values: What each value is like; None: none was seen.
         fixed: What stands at each key, where all have the same.
     """
 
     seen: tuple[Any, ...]
-    items: Items
-    fixed: dict[Any, Kind] | None
+    lengths: range
+    keys: Kind | None
+    values: Kind | None
+    fixed: dict[Any, Kind]
 
     @classmethod
     def of(cls, group: Sequence[Any]) -> Mappings:
         """The kind of such dictionaries, all of one type."""
-        pairs = Items.of([[(key, value) for key, value in each.items()] for each in group])
-        keys = {tuple(sorted(map(repr, each))) for each in group}
-        is_fixed = len(keys) == 1 and keys != {()} and len({repr(each) for each in group}) >= _FEWEST
-        fixed: dict[Any, Kind] | None = (
-            {key: kind_of([each[key] for each in group]) for key in group[0]} if is_fixed else None
+        keys = [key for each in group for key in each]
+        values = [value for each in group for value in each.values()]
+        is_fixed = len({frozenset(each) for each in group}) == 1 and len({repr(each) for each in group}) >= _FEWEST
+        return cls(
+            seen=tuple(group),
+            lengths=_lengths([len(each) for each in group]),
+            keys=kind_of(keys) if keys else None,
+            values=kind_of(values) if keys else None,
+            fixed={key: kind_of([each[key] for each in group]) for key in group[0]} if is_fixed else {},
         )
-        everything = [pair for each in group for pair in each.items()]
-        if everything:
-            parts = tuple(kind_of([pair[place] for pair in everything]) for place in (0, 1))
-            item = replace(Items.of(everything), places=parts, lengths=range(2, 3))
-            pairs = replace(pairs, items=item, places=(), is_sorted=False, is_distinct=False, is_even=False)
-            pairs = replace(pairs, is_square=False)
-        return cls(tuple(group), pairs, fixed)
 
     def allows(self, value: Any) -> bool:
         """Whether it is alike."""
-        if self.fixed is not None:
+        if self.fixed:
             return set(value) == set(self.fixed) and all(self.fixed[key].allows(each) for key, each in value.items())
-        return self.items.allows(list(value.items()))
+        if len(value) not in self.lengths:
+            return False
+        if self.keys is None or self.values is None:
+            return not value
+        return all(map(self.keys.allows, value)) and all(map(self.values.allows, value.values()))
 
     def draw(self, rng: Random) -> Any:
-        """One that is likely alike."""
+        """One that is likely alike: of fresh pairs, and of some that were seen."""
         kind = type(self.seen[0])
-        if self.fixed is not None:
+        if self.fixed:
             return kind({key: each.draw(rng) for key, each in self.fixed.items()})
-        return kind(dict(self.items.draw(rng)))
+        if self.keys is None or self.values is None:
+            return kind()
+        old = list(rng.choice(self.seen).items())
+        pairs = rng.sample(old, rng.randint(0, len(old)))
+        pairs += [(self.keys.draw(rng), self.values.draw(rng)) for _ in range(rng.choice(self.lengths) - len(pairs))]
+        return kind(dict(pairs))
