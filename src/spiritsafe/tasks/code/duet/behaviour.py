@@ -1,8 +1,8 @@
 """What programs do with the same calls: whether a mutant can be told from its original at all.
 
 In: programs in Python that nobody hostile wrote, and calls of their functions. Out: for each program and call a digest
-of what it gave. Two programs that give the same on many calls are suspected to be equivalent; that they are is not
-known.
+of what it gave, or what it gave. Two programs that give the same on many calls are suspected to be equivalent; that
+they are is not known.
 """
 
 from __future__ import annotations
@@ -33,11 +33,27 @@ class BehaviourError(TaskError):
 
 
 def behaviours(
-    sandbox: Sandbox, programs: Sequence[str], calls: Sequence[Call], *, cpu_s: float = 2.0
+    sandbox: Sandbox,
+    programs: Sequence[str],
+    calls: Sequence[Call],
+    *,
+    cpu_s: float = 2.0,
+    whole: bool = False,
+    steps: int = 0,
 ) -> list[list[str]]:
     """Of each program a digest for each call; fewer where it did not come to its end.
 
     An error has a digest too, behind an exclamation mark.
+
+    Args:
+        sandbox: Where.
+        programs: Texts of modules.
+        calls: What to call.
+        cpu_s: Seconds that each program may compute.
+        whole: Instead of digests, results as JSON, and nothing of what became of the arguments. One that is very long
+            is told as an error is.
+        steps: Lines and calls that Python may run in a call, in all of them together a hundred times as many; what
+            needs more is told as an error is. 0: any number.
 
     Raises:
         BehaviourError: The run was ended from outside.
@@ -47,7 +63,14 @@ def behaviours(
     files = program_files("replay", "code_host", "channel", "fenced", "values")
     for first in range(0, len(programs), _PARTS):
         part = list(programs[first : first + _PARTS])
-        job = {"programs": part, "calls": list(calls), "cpu_s": cpu_s, "wall_s": _ROOM_S}
+        job = {
+            "programs": part,
+            "calls": list(calls),
+            "cpu_s": cpu_s,
+            "wall_s": _ROOM_S,
+            "whole": whole,
+            "steps": steps,
+        }
         limits = Limits(cpu_s=_START_S, wall_s=_ROOM_S + 2 * cpu_s * len(part), output_bytes=_OUTPUT_BYTES)
         run = Run(
             files={**files, "job.json": json.dumps(job)}, steps=(Step(python="main.py"),), read_only=True, limits=limits

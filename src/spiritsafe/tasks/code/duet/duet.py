@@ -149,7 +149,7 @@ def run_duet(
     told |= {"names": None if names is None else list(names), "record": record}
     job = {"programs": list(programs), "order": list(order), **bounds}
     of_tests = Run(
-        files=program_files("tests_host", "some_pytest", "channel", "fenced", "values"),
+        files=program_files("tests_host", "some_pytest", "channel", "fenced", "values", "alike"),
         steps=(Step(python="main.py", stdin=json.dumps(told), has_channel=True),),
         read_only=True,
         limits=limits,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from spiritsafe.tasks.code.duet.duet import run_duet
+from spiritsafe.tasks.code.duet.inside import alike, values
 from spiritsafe.tasks.sandbox.job import Limits, Run, RunResult, Step
 from spiritsafe.tasks.sandbox.sandbox import Sandbox
 
@@ -42,16 +43,42 @@ class Judged:
     layer: str
 
 
+_FURTHER = f"""
+from {alike.__name__} import is_alike as _is_alike
+from {values.__name__} import decode as _decode
+
+def _check_further(function, arguments, wanted, ignored):
+    given = [_decode(each) for each in arguments]
+    found = function(*given)
+    assert _is_alike(found, _decode(wanted), ignored), f"{{arguments}} gives {{found!r}}"
+"""
+
+
+def further_checks(entry: str, further: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """What stands behind the module of tests, and the checks that lean on it, for inputs beyond the published tests.
+
+    Args:
+        entry: The function.
+        further: ``calls``, pairs of arguments and result as JSON means values, and what of these is ``ignored``.
+    """
+    ignored = tuple(further["ignored"])
+    checks = [
+        f"_check_further({entry}, {arguments!r}, {result!r}, {ignored!r})" for arguments, result in further["calls"]
+    ]
+    return (_FURTHER, checks) if checks else ("", [])
+
+
 def judge_python(sandbox: Sandbox, program: str, suite: Mapping[str, Any], entry: str) -> Judged:
     """Run the suite's checks against a program's function.
 
     Raises:
         SandboxFailure: The sandbox failed.
     """
+    behind, further = further_checks(entry, suite["further"]) if "further" in suite else ("", [])
     result = run_duet(
         sandbox,
-        tests=suite["tests"],
-        checks=suite["checks"],
+        tests=suite["tests"] + behind,
+        checks=[*suite["checks"], *further],
         prelude=suite["prelude"],
         names=[entry],
         programs=[program],

@@ -2,7 +2,8 @@
 
 In: ``programs:path/to/file.jsonl`` or ``programs:org/name?config=…&split=test``, laid out as HumanEval, MBPP,
 MultiPL-E (its Python) or COBOLEval are, which is told by their fields. Out: a Task that runs answers in the sandbox,
-against the tests that their publishers gave.
+against the tests that their publishers gave; with ``more=20`` against so many further inputs of each too, which mutants
+of its gold answer tell to be worth asking.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import final
 
+from pydantic import Field
+
+from spiritsafe.core.errors import TaskError
 from spiritsafe.core.records import Message, Problem, Status, Verdict
 from spiritsafe.tasks.answers.extract import normalise
 from spiritsafe.tasks.code.answer import code_in
@@ -20,6 +24,7 @@ from spiritsafe.tasks.code.languages.language import language_named
 from spiritsafe.tasks.code.machine import SandboxedVerifier
 from spiritsafe.tasks.code.rewrites import rewritten
 from spiritsafe.tasks.data.knobs import DataSources, ExamDataKnobs
+from spiritsafe.tasks.families.programs.further import further_of
 from spiritsafe.tasks.families.programs.judges import judge_cobol, judge_python
 from spiritsafe.tasks.families.programs.layouts import AskedProgram, asked_of
 from spiritsafe.tasks.family import Family
@@ -42,9 +47,11 @@ class ProgramsKnobs(ExamDataKnobs):
     Attributes:
         ask: Say in words what to do; false: the prompt is the beginning of the program alone, which models that only
             continue texts complete.
+        more: Inputs a problem beyond those of its published tests; 0: answers are judged as in published scores.
     """
 
     ask: bool = True
+    more: int = Field(default=0, ge=0, le=100)
 
 
 def program_of(asked: AskedProgram, text: str) -> str | None:
@@ -131,6 +138,11 @@ class ProgramsTask(Task):
         for place, row in self._data.shuffled(seed, exam=exam):
             asked = asked_of(row, place)
             canonical = " ".join(normalise(asked.start or asked.text).split())
+            if self._knobs.more and (asked.language != "python" or not asked.gold):
+                raise TaskError(
+                    f"{place} is no problem in Python with a gold answer, so nothing tells further inputs for it.",
+                    hint="Leave out the knob more, or the row.",
+                )
             yield Draft(canonical, lambda c=canonical, a=asked: self._problem(c, a))  # type: ignore[misc]  # mypy cannot type a lambda's defaults
 
     def about(self) -> dict[str, str]:
@@ -139,6 +151,7 @@ class ProgramsTask(Task):
 
     def _problem(self, canonical: str, asked: AskedProgram) -> Problem:
         fence = language_named(asked.language).fences[0]
+        further = {"further": further_of(asked, self._knobs.more).facts()} if self._knobs.more else {}
         return Problem(
             task=self.name,
             canonical_text=canonical,
@@ -148,7 +161,7 @@ class ProgramsTask(Task):
                 "entry": asked.entry,
                 "start": asked.start,
                 "answer": asked.gold,
-                "suite": asked.suite,
+                "suite": {**asked.suite, **further},
             },
             solution=f"```{fence}\n{asked.gold.rstrip()}\n```" if asked.gold else None,
         )

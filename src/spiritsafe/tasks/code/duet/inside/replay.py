@@ -1,8 +1,9 @@
-"""Calls of programs' functions, each program in a process of its own; what they give, as digests.
+"""Calls of programs' functions, each program in a process of its own; what they give, whole or as digests.
 
-In: ``job.json``: texts of programs, calls, how long each program may compute. Out: for each program a line of JSON: a
-digest for each call, as far as they came; behind an exclamation mark, that of an error. The first
-program sets what the others may take.
+In: ``job.json``: texts of programs, calls, how long each program may compute, whether results are wanted whole, and how
+many steps, which are the same on every machine, a call may take; 0: as many as it likes. Out: for each program a line
+of JSON: for each call, as far as they came, a digest of its result and of what became of the arguments, or the result
+itself; behind an exclamation mark, what tells an error. The first program sets how long the others may compute.
 """
 
 from __future__ import annotations
@@ -25,22 +26,82 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value).encode("ascii")).hexdigest()[:16]
 
 
-def _result(module: Any, name: str, given: list[Any]) -> str:
+_MOST_WHOLE = 20_000
+
+
+def _whole(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= _MOST_WHOLE else f"!{_digest(value)}"
+
+
+class _TooLong(BaseException):
+    """A call has taken more steps than it may."""
+
+
+class _Steps:
+    """Counts the lines and calls that Python runs.
+
+    Args:
+        most: Of one call; 0: nothing is counted.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most, self._left, self._left_of_all = most, most, most * _TIMES_ALL
+
+    def call(self, function: Any, arguments: list[Any]) -> Any:
+        """Call a function.
+
+        Raises:
+            _TooLong: It takes too many steps, or all calls together have.
+        """
+        if not self._most:
+            return function(*arguments)
+        self._left = min(self._most, self._left_of_all)
+        before = self._left
+        sys.settrace(self._count)
+        try:
+            result = function(*arguments)
+        finally:
+            sys.settrace(None)
+            self._left_of_all -= before - self._left
+        if self._left < 0:
+            raise _TooLong  # the program has caught the first
+        return result
+
+    def _count(self, *_: Any) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise _TooLong
+        return self._count
+
+
+_TIMES_ALL = 100
+"""So many calls may take all the steps that one may."""
+
+
+def _result(module: Any, name: str, given: list[Any], is_whole: bool, steps: _Steps) -> str:
     arguments = [decode(each) for each in given]
     random.seed(0)
     try:
-        result = getattr(module, name)(*arguments)
-        return _digest([encode(result), [encode(each) for each in arguments]])
+        result = steps.call(getattr(module, name), arguments)
+        return _whole(encode(result)) if is_whole else _digest([encode(result), [encode(each) for each in arguments]])
+    except _TooLong:
+        return "!long"
     except NotPlainError as error:
         return "!" + _digest(str(error))
     except Exception as error:  # noqa: BLE001  whatever it is, it is how the program behaves
         return "!" + _digest(type(error).__name__)
 
 
-def _replay(source: str, calls: list[Any], descriptor: int) -> None:
-    module = load_module(source)
-    for name, given in calls:
-        os.write(descriptor, f"{_result(module, name, given)}\n".encode("ascii"))
+def _replay(source: str, job: dict[str, Any], descriptor: int) -> None:
+    module, steps = load_module(source), _Steps(job["steps"])
+    for name, given in job["calls"]:
+        os.write(descriptor, f"{_result(module, name, given, job['whole'], steps)}\n".encode("ascii"))
+
+
+def _lines(text: str) -> list[str]:
+    """Those that were written to their end."""
+    return text.split("\n")[:-1]
 
 
 def main() -> None:
@@ -52,7 +113,7 @@ def main() -> None:
         reading, writing = os.pipe()
 
         def work(source: str = source, writing: int = writing) -> None:
-            _replay(source, job["calls"], writing)
+            _replay(source, job, writing)
 
         pid = fork_fenced(work, keep=(writing,), cpu_s=cpu_s, wall_s=job["wall_s"])
         os.close(writing)
@@ -63,4 +124,4 @@ def main() -> None:
         _, used_s = wait_for(pid)
         if not place:  # the others shall do the same, so they need not have much more
             cpu_s = min(cpu_s, max(_FEWEST_CPU_S, _TIMES_CPU * used_s))
-        sys.stdout.write(json.dumps(data.decode("ascii").split()) + "\n")
+        sys.stdout.write(json.dumps(_lines(data.decode("ascii"))) + "\n")
