@@ -16,7 +16,7 @@ from typing import Any, final
 
 from spiritsafe.tasks.code.duet.behaviour import Call, varied_calls
 from spiritsafe.tasks.code.duet.inside.values import decode, encode
-from spiritsafe.tasks.code.duet.kinds.holders import AnyOf, kind_of
+from spiritsafe.tasks.code.duet.kinds.holders import KindByType, argument_kind
 
 _FEWEST = 3
 """Of different calls that a rule between arguments must hold for to be one."""
@@ -94,7 +94,7 @@ class Domain:
         columns = [[each[place] for each in known] for place in range(self._size)]
         if _are_of_one_kind(columns):
             columns = [[value for column in columns for value in column]] * self._size
-        self._kinds: list[AnyOf] = [kind_of(column) for column in columns]
+        self._kinds: list[KindByType] = [argument_kind(column) for column in columns]
         different = list({repr(arguments): arguments for arguments in known}.values())
         self._rules = [
             (a, b, rule)
@@ -119,7 +119,7 @@ class Domain:
             values = [decode(each) for each in arguments]
         except ValueError:
             return False
-        if len(values) != self._size or not all(map(AnyOf.allows, self._kinds, values)):
+        if len(values) != self._size or not all(map(KindByType.allows, self._kinds, values)):
             return False
         return all(rule.fits(values[a], values[b]) and rule.holds(values[a], values[b]) for a, b, rule in self._rules)
 

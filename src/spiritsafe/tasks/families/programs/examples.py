@@ -17,7 +17,7 @@ _MOST_TEXT = 2000
 
 @final
 @dataclass(frozen=True, slots=True)
-class Example:
+class ShownCall:
     """A call that is shown.
 
     Attributes:
@@ -29,7 +29,7 @@ class Example:
     result: tuple[Any, ...]
 
 
-def examples_in(text: str, entry: str) -> Iterator[Example]:
+def examples_in(text: str, entry: str) -> Iterator[ShownCall]:
     """The calls of a function that are shown, if their arguments are literals."""
     for found in re.finditer(rf"(?<![\w.]){re.escape(entry)}\(", text):
         rest = text[found.start() : found.start() + _MOST_TEXT]
@@ -42,7 +42,7 @@ def examples_in(text: str, entry: str) -> Iterator[Example]:
                 continue
             arguments = _literals(call)
             if arguments is not None:
-                yield Example(arguments, _result(rest[end.end() :]))
+                yield ShownCall(arguments, _result(rest[end.end() :]))
             break
 
 

@@ -25,7 +25,7 @@ from spiritsafe.tasks.code.duet.behaviour import Call, behaviours
 from spiritsafe.tasks.code.duet.disguises import disguised, is_changed
 from spiritsafe.tasks.code.duet.domain import inputs
 from spiritsafe.tasks.code.duet.duet import DuetResult, run_duet
-from spiritsafe.tasks.code.duet.inside.alike import IGNORED, is_alike
+from spiritsafe.tasks.code.duet.inside.alike import LEFT_OUT, is_alike
 from spiritsafe.tasks.code.duet.inside.values import NotPlainError, encode
 from spiritsafe.tasks.code.duet.kills import kills_of
 from spiritsafe.tasks.code.duet.outcomes import plain_result, telling
@@ -52,7 +52,7 @@ class Further:
 
     Attributes:
         calls: Arguments and results, as :func:`~spiritsafe.tasks.code.duet.inside.values.encode` writes them.
-        ignored: What comparisons leave out; see :data:`~spiritsafe.tasks.code.duet.inside.alike.IGNORED`.
+        ignored: What comparisons leave out; see :data:`~spiritsafe.tasks.code.duet.inside.alike.LEFT_OUT`.
         why_none: In a few words, why there are no calls.
         known: Calls that the tests make and the problem shows.
         num_mutants: Mutants of the gold.
@@ -157,7 +157,7 @@ class _Search:
             return {**found, "why_none": why_none}
         num_made, known, results = self._known(start)  # 2
         passed = {name for name in disguises if any(is_changed(name, result) for result in results)}
-        ignored = tuple(name for name in IGNORED if name in passed)
+        ignored = tuple(name for name in LEFT_OUT if name in passed)
         found |= {"known": tuple(known), "ignored": ignored}
         if all(result is None for result in results):
             return {**found, "why_none": "the tests call nothing that gives a plain value"}

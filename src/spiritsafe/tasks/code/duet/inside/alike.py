@@ -13,7 +13,7 @@ from spiritsafe.tasks.code.duet.inside.values import Opaque
 
 _CLOSE = 1e-6
 """How far two numbers may be apart of which one is a float, in shares of the larger or as such."""
-IGNORED = ("kind", "order", "truth")
+LEFT_OUT = ("kind", "order", "truth")
 """What a comparison may leave out: whether things are a list or a tuple, how they are ordered, and all of a value but
 whether it counts as true."""
 
@@ -24,7 +24,7 @@ def is_alike(found: Any, wanted: Any, ignored: Collection[str] = ()) -> bool:
     Args:
         found: A value that nobody vouches for.
         wanted: What it should be.
-        ignored: Those of :data:`IGNORED` that do not count.
+        ignored: Those of :data:`LEFT_OUT` that do not count.
     """
     if "truth" in ignored and isinstance(wanted, bool):
         return not isinstance(found, Opaque) and bool(found) is wanted

@@ -13,7 +13,7 @@ from itertools import pairwise
 from random import Random
 from typing import Any, Protocol, final
 
-from spiritsafe.tasks.code.duet.kinds.numbers import Floats, Ints
+from spiritsafe.tasks.code.duet.kinds.numbers import FloatKind, IntKind
 from spiritsafe.tasks.code.duet.kinds.texts import Texts
 
 _FEWEST = 3
@@ -26,7 +26,7 @@ _FOLDS = (list, tuple, deque, set, frozenset)
 _MAPS = (dict, Counter, OrderedDict)
 
 
-class Kind(Protocol):
+class ArgumentKind(Protocol):
     """What values of one place have in common."""
 
     def allows(self, value: Any) -> bool:
@@ -56,10 +56,10 @@ class Exactly:
 
 @final
 @dataclass(frozen=True, slots=True)
-class AnyOf:
+class KindByType:
     """Values of several types, each with its own kind and as often as it was seen."""
 
-    kinds: dict[type, Kind]
+    kinds: dict[type, ArgumentKind]
     counts: dict[type, int]
 
     def allows(self, value: Any) -> bool:
@@ -73,7 +73,7 @@ class AnyOf:
         return self.kinds[rng.choices(types, [self.counts[each] for each in types])[0]].draw(rng)
 
 
-def kind_of(values: Sequence[Any]) -> AnyOf:
+def argument_kind(values: Sequence[Any]) -> KindByType:
     """The kind of values that were seen in one place, at least one.
 
     A type of which there is one among many others is as it was seen.
@@ -81,20 +81,20 @@ def kind_of(values: Sequence[Any]) -> AnyOf:
     groups: dict[type, list[Any]] = {}
     for value in values:
         groups.setdefault(type(value), []).append(value)
-    kinds: dict[type, Kind] = {}
+    kinds: dict[type, ArgumentKind] = {}
     for kind, group in groups.items():
         is_rare = len(group) == 1 and len(values) > _RARE
         kinds[kind] = Exactly(tuple(group)) if is_rare else _kind_of_type(kind, group)
-    return AnyOf(kinds, {kind: len(group) for kind, group in groups.items()})
+    return KindByType(kinds, {kind: len(group) for kind, group in groups.items()})
 
 
-def _kind_of_type(kind: type, group: list[Any]) -> Kind:
+def _kind_of_type(kind: type, group: list[Any]) -> ArgumentKind:
     if kind is bool:
         return Exactly((False, True))
     if kind is int:
-        return Ints.of(group)
+        return IntKind.of(group)
     if kind is float:
-        return Floats.of(group)
+        return FloatKind.of(group)
     if kind is str:
         return Texts.of(group)
     if kind in _FOLDS:
@@ -123,8 +123,8 @@ class Items:
 
     seen: tuple[Any, ...]
     lengths: range
-    items: Kind | None
-    places: tuple[Kind, ...]
+    items: ArgumentKind | None
+    places: tuple[ArgumentKind, ...]
     is_sorted: bool
     is_distinct: bool
     is_even: bool
@@ -143,7 +143,7 @@ class Items:
         return cls(
             seen=tuple(group),
             lengths=range(least, most + 1) if is_fixed else _lengths(sizes),
-            items=kind_of([item for each in lists for item in each]) if lists else None,
+            items=argument_kind([item for each in lists for item in each]) if lists else None,
             places=_places(lists) if is_fixed else (),
             is_sorted=_is_sorted_rule(lists),
             is_distinct=_is_distinct_rule(lists),
@@ -208,11 +208,11 @@ def _resized(row: Any, width: int, rng: Random) -> Any:
     return type(row)(items[:width])
 
 
-def _places(lists: Sequence[list[Any]]) -> tuple[Kind, ...]:
+def _places(lists: Sequence[list[Any]]) -> tuple[ArgumentKind, ...]:
     """Kinds by place, where types tell places apart."""
     types = [{type(each[place]) for each in lists} for place in range(len(lists[0]))]
     if all(len(each) == 1 for each in types) and len(set(map(frozenset, types))) > 1:
-        return tuple(kind_of([each[place] for each in lists]) for place in range(len(lists[0])))
+        return tuple(argument_kind([each[place] for each in lists]) for place in range(len(lists[0])))
     return ()
 
 
@@ -278,9 +278,9 @@ class Mappings:
 
     seen: tuple[Any, ...]
     lengths: range
-    keys: Kind | None
-    values: Kind | None
-    fixed: dict[Any, Kind]
+    keys: ArgumentKind | None
+    values: ArgumentKind | None
+    fixed: dict[Any, ArgumentKind]
 
     @classmethod
     def of(cls, group: Sequence[Any]) -> Mappings:
@@ -291,9 +291,9 @@ class Mappings:
         return cls(
             seen=tuple(group),
             lengths=_lengths([len(each) for each in group]),
-            keys=kind_of(keys) if keys else None,
-            values=kind_of(values) if keys else None,
-            fixed={key: kind_of([each[key] for each in group]) for key in group[0]} if is_fixed else {},
+            keys=argument_kind(keys) if keys else None,
+            values=argument_kind(values) if keys else None,
+            fixed={key: argument_kind([each[key] for each in group]) for key in group[0]} if is_fixed else {},
         )
 
     def allows(self, value: Any) -> bool:

@@ -47,7 +47,7 @@ _RULES = (_is_even, _is_odd, _is_prime, _is_no_prime, _is_square)
 
 @final
 @dataclass(frozen=True, slots=True)
-class Ints:
+class IntKind:
     """Whole numbers.
 
     Attributes:
@@ -65,7 +65,7 @@ class Ints:
     is_choice: bool
 
     @classmethod
-    def of(cls, values: Sequence[int]) -> Ints:
+    def of(cls, values: Sequence[int]) -> IntKind:
         """The kind of such numbers."""
         seen = tuple(sorted(set(values)))
         has_end = seen[-1] in _ENDS and len(seen) >= _FEWEST_FOR_END
@@ -93,7 +93,7 @@ class Ints:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Floats:
+class FloatKind:
     """Numbers with a point.
 
     Attributes:
@@ -105,7 +105,7 @@ class Floats:
     decimals: int
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Floats:
+    def of(cls, values: Sequence[float]) -> FloatKind:
         """The kind of such numbers."""
         seen = tuple(sorted({value for value in values if abs(value) < float("inf")})) or (0.0,)
         return cls(seen, max(map(_decimals, seen)))

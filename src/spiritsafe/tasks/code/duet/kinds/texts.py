@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import final
 
-from spiritsafe.tasks.code.duet.kinds.numbers import Floats, Ints
+from spiritsafe.tasks.code.duet.kinds.numbers import FloatKind, IntKind
 
 _CLASSES = (string.ascii_lowercase, string.ascii_uppercase, string.digits)
 _PAIRS = {")": "(", "]": "[", "}": "{", ">": "<"}
@@ -83,7 +83,7 @@ class Texts:
     lengths: range
     words: tuple[str, ...]
     form: str | None
-    numbers: Ints | Floats
+    numbers: IntKind | FloatKind
     rules: tuple[Callable[[str], bool], ...]
 
     @classmethod
@@ -113,7 +113,7 @@ class Texts:
             lengths=lengths,
             words=tuple(sorted(set(words))) if is_few and not is_form else (),
             form=forms.pop() if is_form else None,
-            numbers=_numbers(seen) if _is_number in rules else Ints.of(found or [0]),
+            numbers=_numbers(seen) if _is_number in rules else IntKind.of(found or [0]),
             rules=tuple(rules),
         )
 
@@ -126,14 +126,16 @@ class Texts:
         if self.form is not None:
             if _DIGITS.sub("#", value) != self.form or any(n != str(int(n)) for n in _DIGITS.findall(value)):
                 return value in self.seen
-            if isinstance(self.numbers, Ints) and not all(self.numbers.allows(int(n)) for n in _DIGITS.findall(value)):
+            if isinstance(self.numbers, IntKind) and not all(
+                self.numbers.allows(int(n)) for n in _DIGITS.findall(value)
+            ):
                 return False
         if not all(rule(value) for rule in self.rules if _RULES[rule][0](value)):
             return False
         return _is_number not in self.rules or self._allows_number(value)
 
     def _allows_number(self, value: str) -> bool:
-        if isinstance(self.numbers, Floats):
+        if isinstance(self.numbers, FloatKind):
             return self.numbers.allows(float(value or "0"))
         return "." not in value and self.numbers.allows(int(value or "0"))
 
@@ -200,8 +202,8 @@ def _alphabet(text: str) -> frozenset[str]:
     return frozenset(allowed)
 
 
-def _numbers(texts: Sequence[str]) -> Ints | Floats:
+def _numbers(texts: Sequence[str]) -> IntKind | FloatKind:
     texts = [text for text in texts if text]
     if any("." in text for text in texts):
-        return Floats.of([float(text) for text in texts])
-    return Ints.of([int(text) for text in texts])
+        return FloatKind.of([float(text) for text in texts])
+    return IntKind.of([int(text) for text in texts])

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from spiritsafe.tasks.code.duet.inside.alike import IGNORED, is_alike
+from spiritsafe.tasks.code.duet.inside.alike import LEFT_OUT, is_alike
 from spiritsafe.tasks.code.duet.inside.values import Opaque
 
 
@@ -60,5 +60,5 @@ def test_values_are_alike(found: Any, wanted: Any, is_same: bool) -> None:
     ],
 )
 def test_what_is_left_out_does_not_count(ignored: str, found: Any, wanted: Any, is_same: bool) -> None:
-    assert ignored in IGNORED
+    assert ignored in LEFT_OUT
     assert is_alike(found, wanted, (ignored,)) is is_same

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from spiritsafe.tasks.code.duet.kinds.holders import kind_of
+from spiritsafe.tasks.code.duet.kinds.holders import argument_kind
 
 SEEN_SORTED = [[1, 5, 9], [2, 3, 40, 41], [7, 19, 25], [0, 4]]
 
@@ -33,13 +33,13 @@ SEEN_SORTED = [[1, 5, 9], [2, 3, 40, 41], [7, 19, 25], [0, 4]]
     ],
 )  # fmt: skip
 def test_values_alike(seen: list[Any], allowed: list[Any], refused: list[Any]) -> None:
-    kind = kind_of(seen)
+    kind = argument_kind(seen)
     assert [each for each in [*seen, *allowed] if not kind.allows(each)] == []
     assert [each for each in refused if kind.allows(each)] == []
 
 
 def test_many_lists_of_even_lengths_have_only_such() -> None:
-    kind = kind_of([[1] * length for length in (2, 4, 6, 8, 2, 4, 6)])
+    kind = argument_kind([[1] * length for length in (2, 4, 6, 8, 2, 4, 6)])
     assert kind.allows([1] * 4)
     assert not kind.allows([1] * 3)
 
@@ -59,7 +59,7 @@ def test_many_lists_of_even_lengths_have_only_such() -> None:
     ],
 )
 def test_much_of_what_is_made_is_allowed_and_new(seen: list[Any]) -> None:
-    kind, rng = kind_of(seen), Random(0)
+    kind, rng = argument_kind(seen), Random(0)
     made = [kind.draw(rng) for _ in range(300)]
     allowed = [value for value in made if kind.allows(value)]
     assert len(allowed) > 40
@@ -67,10 +67,10 @@ def test_much_of_what_is_made_is_allowed_and_new(seen: list[Any]) -> None:
 
 
 def test_some_lists_that_are_made_hold_an_item_twice() -> None:
-    kind, rng = kind_of([[1, 2, 70], [5, 3, 99, 1]]), Random(0)
+    kind, rng = argument_kind([[1, 2, 70], [5, 3, 99, 1]]), Random(0)
     made = [kind.draw(rng) for _ in range(200)]
     assert sum(len(set(each)) < len(each) for each in made) > 50
 
 
 def test_empty_lists_alone_make_empty_lists() -> None:
-    assert kind_of([[], []]).draw(Random(0)) == []
+    assert argument_kind([[], []]).draw(Random(0)) == []

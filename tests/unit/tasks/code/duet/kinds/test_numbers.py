@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from spiritsafe.tasks.code.duet.kinds.numbers import Floats, Ints
+from spiritsafe.tasks.code.duet.kinds.numbers import FloatKind, IntKind
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from spiritsafe.tasks.code.duet.kinds.numbers import Floats, Ints
     ],
 )
 def test_whole_numbers_alike(seen: list[int], allowed: list[int], refused: list[int]) -> None:
-    kind = Ints.of(seen)
+    kind = IntKind.of(seen)
     assert [each for each in [*seen, *allowed] if not kind.allows(each)] == []
     assert [each for each in refused if kind.allows(each)] == []
 
@@ -39,21 +39,21 @@ def test_whole_numbers_alike(seen: list[int], allowed: list[int], refused: list[
     ],
 )
 def test_numbers_with_a_point_alike(seen: list[float], allowed: list[float], refused: list[float]) -> None:
-    kind = Floats.of(seen)
+    kind = FloatKind.of(seen)
     assert [each for each in [*seen, *allowed] if not kind.allows(each)] == []
     assert [each for each in refused if kind.allows(each)] == []
 
 
 @pytest.mark.parametrize("seen", [[3, 8, 40], [-5, 3], [0], [7, 1_000_000], [-9, -2]])
 def test_whole_numbers_that_are_made_stay_within_and_reach_the_ends(seen: list[int]) -> None:
-    kind, rng = Ints.of(seen), Random(0)
+    kind, rng = IntKind.of(seen), Random(0)
     made = {kind.draw(rng) for _ in range(2000)}
     assert {kind.low, kind.low + 1} & {*made} == {kind.low, *({kind.low + 1} if kind.high > kind.low else ())}
     assert all(map(kind.allows, made))
 
 
 def test_numbers_with_a_point_that_are_made_are_often_whole_and_often_those_seen() -> None:
-    kind, rng = Floats.of([0.05, 0.3, 5.0]), Random(0)
+    kind, rng = FloatKind.of([0.05, 0.3, 5.0]), Random(0)
     made = [kind.draw(rng) for _ in range(1000)]
     assert sum(map(float.is_integer, made)) > 200
     assert {0.05, 0.3, 5.0} <= set(made)
@@ -61,4 +61,4 @@ def test_numbers_with_a_point_that_are_made_are_often_whole_and_often_those_seen
 
 
 def test_what_is_no_number_is_no_end_of_those_seen() -> None:
-    assert not Floats.of([1.0, float("inf"), 2.0]).allows(3.0)
+    assert not FloatKind.of([1.0, float("inf"), 2.0]).allows(3.0)
