@@ -28,8 +28,8 @@ import psutil
 from machine import describe_machine
 from spiritsafe.tasks.sandbox.attacks import programs
 from spiritsafe.tasks.sandbox.attacks.table import outside, run_attack
-from spiritsafe.tasks.sandbox.job import Limits, Run, Step
-from spiritsafe.tasks.sandbox.layers import LAYERS, why_not
+from spiritsafe.tasks.sandbox.job import Limits, Run, RunStep
+from spiritsafe.tasks.sandbox.layers import SANDBOX_LAYERS, why_no_layer
 from spiritsafe.tasks.sandbox.sandbox import Sandbox, SandboxFailure
 from spiritsafe.tasks.sandbox.walls import MOST_BOXES, user_of
 
@@ -121,9 +121,9 @@ def own() -> dict[str, float]:
 def hostile(sandbox: Sandbox, what: str | tuple[str, ...], mark: str) -> str:
     """Let one run; how it ended."""
     if isinstance(what, str):
-        run = Run(files={"main.py": what.replace("MARK", mark)}, steps=(Step(python="main.py"),), limits=LIMITS)
+        run = Run(files={"main.py": what.replace("MARK", mark)}, steps=(RunStep(python="main.py"),), limits=LIMITS)
     else:
-        run = Run(steps=(Step(argv=tuple(part.replace("MARK", mark) for part in what)),), limits=LIMITS)
+        run = Run(steps=(RunStep(argv=tuple(part.replace("MARK", mark) for part in what)),), limits=LIMITS)
     try:
         result = sandbox.run(run)
     except SandboxFailure as failure:
@@ -133,7 +133,7 @@ def hostile(sandbox: Sandbox, what: str | tuple[str, ...], mark: str) -> str:
 
 def besiege(layer: str, num_runs: int, ended: dict[str, Counter[str]]) -> dict[str, Any]:
     """That many runs on one layer, two at once."""
-    plain = Run(files={"main.py": "print(sum(range(10)))"}, steps=(Step(python="main.py"),))
+    plain = Run(files={"main.py": "print(sum(range(10)))"}, steps=(RunStep(python="main.py"),))
     wrong: list[str] = []
     denied = Counter[str]()
     seconds: list[float] = []
@@ -180,7 +180,7 @@ def besiege(layer: str, num_runs: int, ended: dict[str, Counter[str]]) -> dict[s
 
 
 def measure(num_runs: int) -> dict[str, Any]:
-    layers = [layer for layer in LAYERS if why_not(layer) is None]
+    layers = [layer for layer in SANDBOX_LAYERS if why_no_layer(layer) is None]
     machine = describe_machine()
     ended = {layer: {name: Counter[str]() for name in MORE} for layer in layers}
     for layer in layers:

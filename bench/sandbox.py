@@ -25,8 +25,8 @@ from statistics import median
 from typing import Any
 
 from machine import describe_machine
-from spiritsafe.tasks.sandbox.job import Run, Step
-from spiritsafe.tasks.sandbox.layers import LAYERS, why_not
+from spiritsafe.tasks.sandbox.job import Run, RunStep
+from spiritsafe.tasks.sandbox.layers import SANDBOX_LAYERS, why_no_layer
 from spiritsafe.tasks.sandbox.sandbox import Sandbox
 from spiritsafe.tasks.sandbox.walls import INSIDE, find_tool, interpreter
 
@@ -73,7 +73,7 @@ Way = Callable[[], str]
 
 @contextmanager
 def sandboxed(layer: str, streams: int) -> Iterator[Way]:
-    run = Run(files={"main.py": PROGRAM}, steps=(Step(python="main.py", stdin=NUMBERS),))
+    run = Run(files={"main.py": PROGRAM}, steps=(RunStep(python="main.py", stdin=NUMBERS),))
     with Sandbox(layer=layer, num_boxes=streams) as sandbox:
         yield lambda: sandbox.run(run).steps[0].text
 
@@ -154,7 +154,7 @@ def compare_compilers(layer: str, args: argparse.Namespace) -> dict[str, Any]:
             result[language] = f"{' or '.join(compilers)} is not installed"
             continue
         commands = ([compiler, *options, name], ["./main"])
-        steps = tuple(Step(argv=tuple(command), stdin="21\n") for command in commands)
+        steps = tuple(RunStep(argv=tuple(command), stdin="21\n") for command in commands)
         run = Run(files={name: source}, steps=steps)
         seconds: dict[str, list[float]] = {layer: [], "no sandbox": []}
         with Sandbox(layer=layer, num_boxes=1) as sandbox:
@@ -191,10 +191,10 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 2])
     args = parser.parse_args()
-    layers = [layer for layer in LAYERS if why_not(layer) is None]
+    layers = [layer for layer in SANDBOX_LAYERS if why_no_layer(layer) is None]
     result = {
         "machine": describe_machine(),
-        "missing": {layer: why_not(layer) for layer in LAYERS if layer not in layers},
+        "missing": {layer: why_no_layer(layer) for layer in SANDBOX_LAYERS if layer not in layers},
         "as": "root" if os.geteuid() == 0 else "a user",
         "python": compare_runs(layers, args),
         "compiled": compare_compilers(layers[0], args) if layers else {},

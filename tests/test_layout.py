@@ -100,6 +100,9 @@ def test_each_face_shows_what_it_names(face: str) -> None:
 
 
 PROTOCOLS = {
+    "why_not",
+    "open_box",
+    "NAME",
     "FAMILY",
     "INTERFACE",
     "LANGUAGE",

@@ -10,14 +10,14 @@ from spiritsafe.core.records import Problem
 from spiritsafe.tasks import Task
 from spiritsafe.tasks.code.hacks import SOLUTION_HACKS, TEST_HACKS, solution_hacks, test_hacks
 from spiritsafe.tasks.registry import load_task
-from spiritsafe.tasks.sandbox.layers import layer
+from spiritsafe.tasks.sandbox.layers import strongest_layer
 
 pytestmark = pytest.mark.usefixtures("sandboxed")
 
 
 @pytest.fixture(scope="module")
 def sandboxed() -> None:
-    layer()
+    strongest_layer()
 
 
 def problems_of(spec: str, count: int) -> tuple[Task, list[Problem]]:

@@ -11,7 +11,7 @@ from spiritsafe.tasks.code.languages.language import Language, language_named, t
 from spiritsafe.tasks.code.languages.signature import CodeSignature, CodeValue
 from spiritsafe.tasks.code.languages.trial import TrialOutcome
 from spiritsafe.tasks.sandbox.job import Limits
-from spiritsafe.tasks.sandbox.layers import layer
+from spiritsafe.tasks.sandbox.layers import strongest_layer
 
 
 def usable(name: str) -> Language:
@@ -30,7 +30,9 @@ def tried(
     limits: Limits | None = None,
 ) -> list[TrialOutcome]:
     """What a solution gives for each input, in the best sandbox here."""
-    return trial_outcomes(sandbox_of(layer()), usable(language), source, signature, inputs, limits or Limits())
+    return trial_outcomes(
+        sandbox_of(strongest_layer()), usable(language), source, signature, inputs, limits or Limits()
+    )
 
 
 MIX = CodeSignature("mix_up", (("a", "int"), ("ok", "bool"), ("text", "str"), ("xs", "ints")), "ints")

@@ -10,8 +10,8 @@ from sandboxes import sandbox_of
 
 from spiritsafe.tasks.code.mutants.mutant import Mutant
 from spiritsafe.tasks.code.mutants.registry import mutants_of
-from spiritsafe.tasks.sandbox.job import Limits, Run, Step
-from spiritsafe.tasks.sandbox.layers import LAYERS, why_not
+from spiritsafe.tasks.sandbox.job import Limits, Run, RunStep
+from spiritsafe.tasks.sandbox.layers import SANDBOX_LAYERS, why_no_layer
 
 PROGRAMS = sorted((Path(__file__).parent / "programs").iterdir())
 """Programs in Fortran (.f90 free, .f fixed) and COBOL (.cob free, .cbl fixed)."""
@@ -62,8 +62,8 @@ def num_compiled(sources: list[str], suffix: str) -> int:
     if compiler is None:
         pytest.skip(f"no {names[0]} here")
     files = {f"m{number}{suffix}": source for number, source in enumerate(sources)}
-    steps = tuple(Step(argv=(compiler, *options, name), must=False) for name in files)
-    layer = next((layer for layer in LAYERS if why_not(layer) is None), LAYERS[0])
+    steps = tuple(RunStep(argv=(compiler, *options, name), must=False) for name in files)
+    layer = next((layer for layer in SANDBOX_LAYERS if why_no_layer(layer) is None), SANDBOX_LAYERS[0])
     result = sandbox_of(layer).run(Run(files=files, steps=steps, limits=Limits(wall_s=300)))
     assert result.steps[0].code == 0, result.steps[0].errors
     return sum(step.code == 0 for step in result.steps)

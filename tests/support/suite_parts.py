@@ -16,7 +16,7 @@ from spiritsafe.tasks.code.duet.kills import Kills
 from spiritsafe.tasks.code.languages.cobol import COBOL_DECLARATIONS
 from spiritsafe.tasks.code.languages.signature import CodeSignature, CodeValue, ValueType
 from spiritsafe.tasks.code.suites.suite import run_suite
-from spiritsafe.tasks.sandbox.layers import layer
+from spiritsafe.tasks.sandbox.layers import strongest_layer
 
 COMPILED = pytest.mark.parametrize("language", ["fortran", "cobol"])
 
@@ -40,7 +40,7 @@ class SuiteProblem:
 def killed(language: str, tests: str, problem: SuiteProblem, mutants: Sequence[str]) -> Kills:
     """What tests are worth, in the best sandbox here."""
     usable(language)
-    sandbox = sandbox_of(layer())
+    sandbox = sandbox_of(strongest_layer())
     return run_suite(
         sandbox, language, tests=tests, signature=problem.signature, gold=problem.golds[language], mutants=mutants
     )

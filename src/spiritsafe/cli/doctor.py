@@ -16,9 +16,15 @@ from spiritsafe.cli.paths import GuardedCommand
 from spiritsafe.cli.tables import json_option, print_json
 from spiritsafe.core.errors import TaskError
 from spiritsafe.core.process.limits import usable_cores
-from spiritsafe.tasks.sandbox.attacks.table import AttackResult, attack_table
-from spiritsafe.tasks.sandbox.layers import LAYERS, layer, why_not
-from spiritsafe.tasks.sandbox.sandbox import Sandbox
+from spiritsafe.tasks import (
+    SANDBOX_LAYERS,
+    AttackResult,
+    Sandbox,
+    attack_table,
+    languages,
+    strongest_layer,
+    why_no_layer,
+)
 
 _EXTRAS = {
     "train": ("torch", "transformers", "safetensors", "tokenizers", "gguf"),
@@ -37,7 +43,7 @@ def _version(name: str) -> str | None:
 
 
 def _machine() -> dict[str, Any]:
-    """All of it; a version is None where something is missing, ``gpus`` where torch is."""
+    """All of it; a version is None where something is missing, ``gpus`` where torch is; languages say what they lack."""
     gpus = None
     if importlib.util.find_spec("torch") is not None:
         torch = importlib.import_module("torch")
@@ -51,14 +57,15 @@ def _machine() -> dict[str, Any]:
         "free_bytes": shutil.disk_usage(Path.cwd()).free,
         "extras": {extra: {name: _version(name) for name in names} for extra, names in _EXTRAS.items()},
         "gpus": gpus,
+        "languages": {name: language.why_not() for name, language in languages().items()},
     }
 
 
 def _sandbox(*, is_attacked: bool, announce: bool) -> dict[str, Any]:
     """Which layers there are, each with the reason why not; and what the strongest of them denied."""
-    reasons = {name: why_not(name) for name in LAYERS}
+    reasons = {name: why_no_layer(name) for name in SANDBOX_LAYERS}
     try:
-        name = layer()
+        name = strongest_layer()
     except TaskError as error:
         return {"layer": None, "layers": reasons, "attacks": None, "hint": error.hint}
     if not is_attacked:
@@ -111,5 +118,7 @@ def _print_machine(found: dict[str, Any]) -> None:
             click.echo(f"extra {extra!r}: missing {', '.join(missing)}; install with pip install 'spiritsafe[{extra}]'")
         else:
             click.echo(f"extra {extra!r}: " + ", ".join(f"{name} {version}" for name, version in versions.items()))
+    for name, reason in found["languages"].items():
+        click.echo(f"code in {name!r}: {reason or 'can be run'}")
     if found["gpus"] is not None:
         click.echo(f"GPUs: {', '.join(found['gpus']) or 'none; models run on the CPU'}")

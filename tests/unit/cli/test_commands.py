@@ -18,7 +18,7 @@ from spiritsafe.core.errors import TaskError
 from spiritsafe.core.records import Checkpoint
 from spiritsafe.tasks.sandbox import layers
 from spiritsafe.tasks.sandbox.attacks.table import AttackResult
-from spiritsafe.tasks.sandbox.layers import LAYERS
+from spiritsafe.tasks.sandbox.layers import SANDBOX_LAYERS
 
 
 def test_doctor_names_the_extras() -> None:
@@ -87,7 +87,7 @@ def test_doctor_tells_the_same_as_json() -> None:
     assert told["extras"]["train"]["torch"]
     assert told["cores"] >= 1
     assert isinstance(told["gpus"], list)
-    assert set(told["sandbox"]["layers"]) == set(LAYERS)
+    assert set(told["sandbox"]["layers"]) == set(SANDBOX_LAYERS)
     assert told["sandbox"]["attacks"] is None
 
 
@@ -96,7 +96,7 @@ def _attacks(*denied: bool) -> Callable[[object], list[AttackResult]]:
 
 
 def test_doctor_shows_what_the_sandbox_denies(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "layer", lambda: LAYERS[0])
+    monkeypatch.setattr(doctor, "strongest_layer", lambda: SANDBOX_LAYERS[0])
     monkeypatch.setattr(doctor, "attack_table", _attacks(True, True))
     text = call(doctor.command)
     assert text.count("  denied  Read it: EPERM\n") == 2
@@ -104,7 +104,7 @@ def test_doctor_shows_what_the_sandbox_denies(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_an_attack_that_comes_through_fails_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "layer", lambda: LAYERS[0])
+    monkeypatch.setattr(doctor, "strongest_layer", lambda: SANDBOX_LAYERS[0])
     monkeypatch.setattr(doctor, "attack_table", _attacks(True, False))
     result = CliRunner().invoke(doctor.command)
     assert result.exit_code == 1
@@ -113,10 +113,10 @@ def test_an_attack_that_comes_through_fails_doctor(monkeypatch: pytest.MonkeyPat
 
 
 def test_doctor_says_what_a_machine_without_a_sandbox_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "why_not", lambda name: f"no {name} here")
-    monkeypatch.setattr(layers, "why_not", lambda name: f"no {name} here")
+    monkeypatch.setattr(doctor, "why_no_layer", lambda name: f"no {name} here")
+    monkeypatch.setattr(layers, "why_no_layer", lambda name: f"no {name} here")
     text = call(doctor.command)
-    assert all(f"sandbox {name!r}: no {name} here\n" in text for name in LAYERS)
+    assert all(f"sandbox {name!r}: no {name} here\n" in text for name in SANDBOX_LAYERS)
     assert "No foreign code is run here. Install bubblewrap" in text
 
 

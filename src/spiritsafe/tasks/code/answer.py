@@ -17,7 +17,7 @@ _FENCE = re.compile(r"^([ \t]*+)(`{3,}+|~{3,}+)[ \t]*+([\w+#.-]*+)[^\n`]*+$", re
 
 @final
 @dataclass(frozen=True, slots=True)
-class Block:
+class FencedBlock:
     """A fenced part of a text.
 
     Attributes:
@@ -33,7 +33,7 @@ class Block:
     end: int
 
 
-def fenced_blocks(text: str) -> list[Block]:
+def fenced_blocks(text: str) -> list[FencedBlock]:
     """All of them; the last one may lack its end, as where an answer was cut."""
     blocks, opened = [], None
     for mark in _FENCE.finditer(text):
@@ -47,12 +47,12 @@ def fenced_blocks(text: str) -> list[Block]:
     return blocks
 
 
-def _block(text: str, opened: re.Match[str], code_end: int, end: int) -> Block:
+def _block(text: str, opened: re.Match[str], code_end: int, end: int) -> FencedBlock:
     code = text[opened.end() + 1 : code_end]
     lines = code.splitlines(keepends=True)
     if all(line.startswith(opened[1]) or not line.strip() for line in lines):  # as in a list: indented like the fence
         code = "".join(line.removeprefix(opened[1]) for line in lines)
-    return Block(opened[3].lower(), code, opened.start(), end)
+    return FencedBlock(opened[3].lower(), code, opened.start(), end)
 
 
 def code_in(text: str, language: Language, wanted: re.Pattern[str] | None = None) -> str | None:

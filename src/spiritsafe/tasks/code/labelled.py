@@ -21,7 +21,7 @@ def fenced(code: str, word: str) -> str:
     return f"```{word}\n{code.rstrip()}\n```"
 
 
-def right_answers(code: str, other: str, language: Language) -> list[LabelledAnswers]:
+def right_code(code: str, other: str, language: Language) -> list[LabelledAnswers]:
     """The same code as models give it.
 
     Args:
@@ -45,7 +45,7 @@ def right_answers(code: str, other: str, language: Language) -> list[LabelledAns
     ]
 
 
-def wrong_answers(hacks: Mapping[str, str], key: str, word: str) -> list[LabelledAnswers]:
+def wrong_code(hacks: Mapping[str, str], key: str, word: str) -> list[LabelledAnswers]:
     """Some of the hacks, chosen by a problem's key.
 
     Args:

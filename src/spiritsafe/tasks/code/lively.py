@@ -16,8 +16,8 @@ from typing import final
 from spiritsafe.core.canonical import canonical_json, digest
 from spiritsafe.core.files.reading import parse_json
 from spiritsafe.core.process.limits import usable_cores
-from spiritsafe.tasks.code.duet.behaviour import Call, behaviours, first_difference
-from spiritsafe.tasks.code.duet.inside.values import encode
+from spiritsafe.tasks.code.duet.behaviour import ProgramCall, behaviours, first_difference
+from spiritsafe.tasks.code.duet.inside.values import encoded
 from spiritsafe.tasks.code.languages.language import language_named, trial_outcomes
 from spiritsafe.tasks.code.languages.signature import CodeSignature, CodeValue
 from spiritsafe.tasks.code.languages.trial import Failure, TrialOutcome
@@ -93,7 +93,7 @@ Told = Callable[[Sequence[str]], list[bool | None]]
 
 
 def _by_replay(sandbox: Sandbox, gold: str, signature: CodeSignature, inputs: Sequence[Sequence[CodeValue]]) -> Told:
-    calls: list[Call] = [(signature.name, [encode(value) for value in one]) for one in inputs]
+    calls: list[ProgramCall] = [(signature.name, [encoded(value) for value in one]) for one in inputs]
 
     def told(sources: Sequence[str]) -> list[bool | None]:
         first, *others = behaviours(sandbox, [gold, *sources], calls)

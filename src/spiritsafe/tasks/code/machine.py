@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from spiritsafe.core.errors import TaskError
 from spiritsafe.tasks.code.languages.language import Language, language_named
-from spiritsafe.tasks.sandbox.layers import layer
+from spiritsafe.tasks.sandbox.layers import strongest_layer
 from spiritsafe.tasks.task import Verifier
 
 
@@ -32,7 +32,7 @@ class SandboxedVerifier(Verifier):
         Raises:
             TaskError: One is missing: it says what to install.
         """
-        layer()
+        strongest_layer()
         for name in self._languages:
             self.check_language(language_named(name))
 

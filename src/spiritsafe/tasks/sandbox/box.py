@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 from spiritsafe.tasks.sandbox.cgroup import make_group
-from spiritsafe.tasks.sandbox.job import Run, RunResult, StepResult, Stop
+from spiritsafe.tasks.sandbox.job import Run, RunResult, RunStepResult, Stop
 from spiritsafe.tasks.sandbox.lasting_thread import start_lasting
 from spiritsafe.tasks.sandbox.walls import free_slot
 
@@ -275,7 +275,8 @@ class Box:
             raise BoxLost("a run ended before it began")
         outputs = [bytes(output) for output in one.outputs]
         results = [
-            StepResult(**said, out=outputs[2 * place], err=outputs[2 * place + 1]) for place, said in enumerate(steps)
+            RunStepResult(**said, out=outputs[2 * place], err=outputs[2 * place + 1])
+            for place, said in enumerate(steps)
         ]
         return RunResult(steps=tuple(results), stop=one.stop, files=files, layer=self._layer)
 

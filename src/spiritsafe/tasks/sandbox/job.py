@@ -42,7 +42,7 @@ class Limits:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class RunStep:
     """One program.
 
     Attributes:
@@ -85,7 +85,7 @@ class Run:
     """
 
     files: Mapping[str, str | bytes] = field(default_factory=dict)
-    steps: tuple[Step, ...]
+    steps: tuple[RunStep, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     collect: tuple[str, ...] = ()
     read_only: bool = False
@@ -118,7 +118,7 @@ class Run:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepResult:
+class RunStepResult:
     """How a step went.
 
     Attributes:
@@ -158,7 +158,7 @@ class RunResult:
         layer: What held it: see :mod:`~spiritsafe.tasks.sandbox.layers`.
     """
 
-    steps: tuple[StepResult, ...]
+    steps: tuple[RunStepResult, ...]
     stop: Stop | None
     files: Mapping[str, bytes]
     layer: str

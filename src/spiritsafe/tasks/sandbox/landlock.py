@@ -17,7 +17,6 @@ from spiritsafe.tasks.sandbox.inside import kernel, leftovers
 from spiritsafe.tasks.sandbox.walls import INSIDE, interpreter, python_folders, readable_places, user_of
 
 NAME = "landlock"
-ABOUT = "Landlock, seccomp, limits"
 _SYSTEMS_PYTHON = "/usr/bin/python3"
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 

@@ -14,12 +14,12 @@ from typing import final
 from spiritsafe.core.errors import TaskError
 from spiritsafe.tasks.sandbox import landlock, namespaces
 from spiritsafe.tasks.sandbox.box import Box, BoxLost
-from spiritsafe.tasks.sandbox.job import Run, Step
+from spiritsafe.tasks.sandbox.job import Run, RunStep
 from spiritsafe.tasks.sandbox.walls import take_slot
 
 _MODULES: tuple[ModuleType, ...] = (namespaces, landlock)
 """Strongest first."""
-LAYERS: tuple[str, ...] = tuple(module.NAME for module in _MODULES)
+SANDBOX_LAYERS: tuple[str, ...] = tuple(module.NAME for module in _MODULES)
 _WORD = "behind walls"
 
 
@@ -29,7 +29,7 @@ class SandboxMissingError(TaskError):
 
 
 @cache
-def why_not(name: str) -> str | None:
+def why_no_layer(name: str) -> str | None:
     """Why a layer cannot be had here; None: it can, which was tried."""
     module = _module(name)
     if sys.platform != "linux":
@@ -42,7 +42,7 @@ def why_not(name: str) -> str | None:
     except (BoxLost, OSError) as error:
         return str(error)
     try:
-        result = box.run([Run(files={"a.py": f"print({_WORD!r})"}, steps=(Step(python="a.py"),))])[0]
+        result = box.run([Run(files={"a.py": f"print({_WORD!r})"}, steps=(RunStep(python="a.py"),))])[0]
     except BoxLost as error:
         return str(error)
     finally:
@@ -54,15 +54,15 @@ def _module(name: str) -> ModuleType:
     return next(module for module in _MODULES if name == module.NAME)
 
 
-def layer() -> str:
+def strongest_layer() -> str:
     """The strongest layer that there is here.
 
     Raises:
         SandboxMissingError: There is none.
     """
     reasons = {}
-    for name in LAYERS:
-        reasons[name] = why_not(name)
+    for name in SANDBOX_LAYERS:
+        reasons[name] = why_no_layer(name)
         if reasons[name] is None:
             return name
     raise SandboxMissingError(
@@ -74,7 +74,7 @@ def layer() -> str:
     )
 
 
-def open_box(name: str, slot: int, extra: tuple[str, ...] = ()) -> Box:
-    """A box of a layer; see :func:`spiritsafe.tasks.sandbox.namespaces.open_box`."""
+def open_layer(name: str, slot: int, extra: tuple[str, ...] = ()) -> Box:
+    """A box of a layer; see :func:`spiritsafe.tasks.sandbox.namespaces.open_layer`."""
     box: Box = _module(name).open_box(slot, extra)
     return box

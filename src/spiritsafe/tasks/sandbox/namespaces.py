@@ -21,7 +21,6 @@ from spiritsafe.tasks.sandbox.walls import (
 )
 
 NAME = "namespaces"
-ABOUT = "namespaces, seccomp, limits"
 _INSIDE = "/run/inside"
 
 

@@ -15,7 +15,7 @@ from typing import Self, TypeVar, final
 from spiritsafe.core.process.limits import usable_cores
 from spiritsafe.tasks.sandbox.box import Box, BoxLost
 from spiritsafe.tasks.sandbox.job import Run, RunResult
-from spiritsafe.tasks.sandbox.layers import layer, open_box
+from spiritsafe.tasks.sandbox.layers import open_layer, strongest_layer
 from spiritsafe.tasks.sandbox.walls import take_slot
 
 _Result = TypeVar("_Result")
@@ -43,7 +43,7 @@ class Sandbox:
     """
 
     def __init__(self, *, num_boxes: int | None = None, layer: str | None = None, extra: tuple[str, ...] = ()) -> None:
-        self.layer = layer or _strongest()
+        self.layer = layer or strongest_layer()
         self._num_boxes = num_boxes or usable_cores()
         self._extra = extra
         self._reset()
@@ -104,7 +104,7 @@ class Sandbox:
                     return box
                 self._boxes.remove(box)
                 box.close()
-        box = open_box(self.layer, take_slot(), self._extra)
+        box = open_layer(self.layer, take_slot(), self._extra)
         with self._lock:
             self._boxes.add(box)
         return box
@@ -132,10 +132,6 @@ class Sandbox:
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-
-def _strongest() -> str:
-    return layer()
 
 
 _shared: list[Sandbox] = []

@@ -6,14 +6,14 @@ from code_problems import PYTHON
 
 from spiritsafe.tasks.code.answer import code_in
 from spiritsafe.tasks.code.hacks import solution_hacks
-from spiritsafe.tasks.code.labelled import fenced, right_answers, wrong_answers
+from spiritsafe.tasks.code.labelled import fenced, right_code, wrong_code
 from spiritsafe.tasks.code.languages.language import language_named
 
 
 def test_right_answers_hold_the_code_however_they_stand() -> None:
     for name in ("python", "fortran", "cobol"):
         language = language_named(name)
-        found = right_answers("THE CODE", "OTHER WORDS", language)
+        found = right_code("THE CODE", "OTHER WORDS", language)
         assert all(one.is_right and one.most_wrong == 0.0 for one in found)
         codes = [str(code_in(text, language)).strip() for one in found for text in one.texts]
         assert codes == ["THE CODE"] * 4 + ["OTHER WORDS"]
@@ -22,8 +22,8 @@ def test_right_answers_hold_the_code_however_they_stand() -> None:
 
 def test_hacks_are_chosen_by_the_problem_and_all_are_tried() -> None:
     hacks = solution_hacks("tax_of")
-    by_key = {key: wrong_answers(hacks, key, "python")[0] for key in map(str, range(60))}
-    assert by_key["7"] == wrong_answers(dict(reversed(hacks.items())), "7", "python")[0]
+    by_key = {key: wrong_code(hacks, key, "python")[0] for key in map(str, range(60))}
+    assert by_key["7"] == wrong_code(dict(reversed(hacks.items())), "7", "python")[0]
     assert all(len(set(one.texts)) == 4 and not one.is_right for one in by_key.values())
     assert {text for one in by_key.values() for text in one.texts} == {fenced(one, "python") for one in hacks.values()}
 

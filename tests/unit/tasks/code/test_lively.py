@@ -8,7 +8,7 @@ from spiritsafe.tasks.code.languages.language import trial_outcomes
 from spiritsafe.tasks.code.languages.signature import CodeSignature, CodeValue
 from spiritsafe.tasks.code.lively import lively_mutants
 from spiritsafe.tasks.sandbox.job import Limits
-from spiritsafe.tasks.sandbox.layers import layer
+from spiritsafe.tasks.sandbox.layers import strongest_layer
 
 SIGNATURE = CodeSignature("add_up", (("xs", "ints"), ("k", "int")), "int")
 GOLDS = {
@@ -39,7 +39,7 @@ INPUTS: list[list[CodeValue]] = [[[], 0], [[1, 2, 3], 1], [[-5, 5], 0], [[2, 2],
 
 @pytest.mark.parametrize(("language", "count"), [("python", 12), ("fortran", 3)])
 def test_each_can_be_told_from_the_right_program(language: str, count: int) -> None:
-    known, sandbox = usable(language), sandbox_of(layer())
+    known, sandbox = usable(language), sandbox_of(strongest_layer())
     gold = GOLDS[language]
     found = lively_mutants(sandbox, language, gold, SIGNATURE, INPUTS, count)
     assert 1 <= len(found.mutants) <= count
@@ -54,14 +54,16 @@ def test_each_can_be_told_from_the_right_program(language: str, count: int) -> N
 
 
 def test_where_inputs_tell_nothing_there_are_none() -> None:
-    found = lively_mutants(sandbox_of(layer()), "python", "def add_up(xs, k):\n    return 0\n", SIGNATURE, [], 8)
+    found = lively_mutants(
+        sandbox_of(strongest_layer()), "python", "def add_up(xs, k):\n    return 0\n", SIGNATURE, [], 8
+    )
     assert found.mutants == ()
     assert found.num_equivalent > 0
 
 
 def test_those_that_are_equivalent_are_counted() -> None:
     gold = "def add_up(xs, k):\n    waste = 5\n    waste = waste + 1\n    return len(xs)\n"
-    found = lively_mutants(sandbox_of(layer()), "python", gold, SIGNATURE, INPUTS, 100)
+    found = lively_mutants(sandbox_of(strongest_layer()), "python", gold, SIGNATURE, INPUTS, 100)
     assert found.num_equivalent > 2
     assert found.mutants
     assert 3 not in {one.line for one in found.mutants}

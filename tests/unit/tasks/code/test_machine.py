@@ -31,7 +31,7 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def no_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that has no walls."""
-    monkeypatch.setattr(layers, "why_not", lambda name: f"no {name} at all")
+    monkeypatch.setattr(layers, "why_no_layer", lambda name: f"no {name} at all")
 
 
 @pytest.mark.usefixtures("no_compiler")

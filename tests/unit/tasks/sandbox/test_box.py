@@ -15,8 +15,8 @@ from sandboxes import every_layer, sandbox_of
 from spiritsafe.tasks.sandbox import box as module
 from spiritsafe.tasks.sandbox import landlock
 from spiritsafe.tasks.sandbox.box import Box, BoxLost
-from spiritsafe.tasks.sandbox.job import Limits, Run, Step
-from spiritsafe.tasks.sandbox.layers import open_box
+from spiritsafe.tasks.sandbox.job import Limits, Run, RunStep
+from spiritsafe.tasks.sandbox.layers import open_layer
 from spiritsafe.tasks.sandbox.walls import take_slot
 
 SERVER = """
@@ -32,12 +32,12 @@ def hear():
 
 
 def python(source: str, **changes: Any) -> Run:
-    return Run(files={"main.py": source}, steps=(Step(python="main.py"),), **changes)
+    return Run(files={"main.py": source}, steps=(RunStep(python="main.py"),), **changes)
 
 
 def new_box(layer: str) -> Box:
     sandbox_of(layer)  # or the test is skipped
-    return open_box(layer, take_slot())
+    return open_layer(layer, take_slot())
 
 
 def false_box(source: str, **changes: Any) -> Box:
@@ -67,7 +67,11 @@ def test_what_was_said_before_the_end_is_kept(layer: str) -> None:
         source = "import sys, time\nprint('begun', flush=True)\nprint('oh', file=sys.stderr)\ntime.sleep(600)"
         run = Run(
             files={"main.py": source},
-            steps=(Step(argv=("/bin/echo", "first")), Step(python="main.py"), Step(argv=("/bin/echo", "never"))),
+            steps=(
+                RunStep(argv=("/bin/echo", "first")),
+                RunStep(python="main.py"),
+                RunStep(argv=("/bin/echo", "never")),
+            ),
             limits=Limits(wall_s=1.5),
             collect=("main.py",),
         )
@@ -86,7 +90,7 @@ def test_output_is_counted_over_all_streams_and_steps(layer: str) -> None:
     sandbox_of(layer)
     source = "import sys\nsys.stdout.write('o' * 600)\nsys.stderr.write('e' * 600)"
     two = Run(
-        files={"main.py": source}, steps=(Step(python="main.py"),) * 2, limits=Limits(output_bytes=2400, wall_s=60)
+        files={"main.py": source}, steps=(RunStep(python="main.py"),) * 2, limits=Limits(output_bytes=2400, wall_s=60)
     )
     with closing(new_box(layer)) as box:
         (fits,) = box.run([two])
@@ -102,13 +106,13 @@ def test_of_two_runs_each_has_its_own_limits_and_end(layer: str) -> None:
     talks = "import socket\nother = socket.socket(fileno=3)\n"
     first = Run(
         files={"main.py": talks + "other.sendall(b'x')\nwhile True: print('y' * 999)"},
-        steps=(Step(python="main.py", has_channel=True),),
+        steps=(RunStep(python="main.py", has_channel=True),),
         limits=Limits(output_bytes=5000),
     )
     second = Run(
         # the socket closes when the first run has been ended, and this one goes on
         files={"main.py": talks + "print(other.recv(1), other.recv(1))"},
-        steps=(Step(python="main.py", has_channel=True),),
+        steps=(RunStep(python="main.py", has_channel=True),),
     )
     with closing(new_box(layer)) as box:
         one, other = box.run([first, second])
@@ -251,7 +255,7 @@ say(ended=message["begin"])
 hear()
 """
     with closing(false_box(source)) as box:
-        (result,) = box.run([Run(steps=(Step(argv=("x",)), Step(argv=("y",))))])
+        (result,) = box.run([Run(steps=(RunStep(argv=("x",)), RunStep(argv=("y",))))])
     assert [step.code for step in result.steps] == [7, None]
     assert (result.steps[0].cpu_s, result.steps[0].memory_bytes) == (1.5, 9)
 

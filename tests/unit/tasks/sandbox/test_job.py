@@ -5,17 +5,17 @@ import json
 
 import pytest
 
-from spiritsafe.tasks.sandbox.job import Limits, Run, RunResult, Step, StepResult, Stop
+from spiritsafe.tasks.sandbox.job import Limits, Run, RunResult, RunStep, RunStepResult, Stop
 
 
 def test_a_step_is_a_program_or_a_python_file() -> None:
-    assert Step(argv=("/bin/cat", "x"), stdin="in", must=False).to_json() == {
+    assert RunStep(argv=("/bin/cat", "x"), stdin="in", must=False).to_json() == {
         "argv": ("/bin/cat", "x"),
         "stdin": "in",
         "must": False,
         "channel": False,
     }
-    assert Step(python="a.py", arguments=("1",), has_channel=True).to_json() == {
+    assert RunStep(python="a.py", arguments=("1",), has_channel=True).to_json() == {
         "python": "a.py",
         "arguments": ("1",),
         "stdin": "",
@@ -27,7 +27,7 @@ def test_a_step_is_a_program_or_a_python_file() -> None:
 def test_whatever_stands_in_files_can_be_told_in_ascii() -> None:
     every = bytes(range(256))
     files = {"bytes": every, "text": "grüße \ud800 \0", "ä/ö": ""}
-    told = json.loads(json.dumps(Run(files=files, steps=(Step(argv=("x",)),)).to_json()).encode("ascii"))
+    told = json.loads(json.dumps(Run(files=files, steps=(RunStep(argv=("x",)),)).to_json()).encode("ascii"))
     assert base64.b64decode(told["files"].pop("bytes")["base64"]) == every
     assert told["files"] == {"text": "grüße \ud800 \0", "ä/ö": ""}
 
@@ -41,7 +41,7 @@ def test_the_sandbox_is_told_the_limits_that_it_sets_itself() -> None:
 
 
 def test_output_that_is_no_text_is_shown_all_the_same() -> None:
-    step = StepResult(code=0, out=b"a\xffb", err="ü".encode())
+    step = RunStepResult(code=0, out=b"a\xffb", err="ü".encode())
     assert (step.text, step.errors) == ("a\ufffdb", "ü")
 
 
@@ -59,10 +59,10 @@ def test_output_that_is_no_text_is_shown_all_the_same() -> None:
 def test_a_run_has_ended_well_if_nothing_went_wrong(
     codes: tuple[int | None, ...], stop: Stop | None, is_well: bool
 ) -> None:
-    steps = tuple(StepResult(code=code) for code in codes)
+    steps = tuple(RunStepResult(code=code) for code in codes)
     assert RunResult(steps=steps, stop=stop, files={}, layer="x").has_ended_well is is_well
 
 
 def test_too_many_steps_are_refused() -> None:
     with pytest.raises(ValueError, match="at most 80 steps, not 81"):
-        Run(steps=(Step(argv=("/bin/true",)),) * 81)
+        Run(steps=(RunStep(argv=("/bin/true",)),) * 81)

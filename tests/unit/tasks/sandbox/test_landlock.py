@@ -14,7 +14,7 @@ from sandboxes import sandbox_of
 from spiritsafe.tasks.sandbox import landlock, walls
 from spiritsafe.tasks.sandbox.box import Box
 from spiritsafe.tasks.sandbox.inside import kernel
-from spiritsafe.tasks.sandbox.job import Run, RunResult, Step
+from spiritsafe.tasks.sandbox.job import Run, RunResult, RunStep
 from spiritsafe.tasks.sandbox.landlock import open_box
 from spiritsafe.tasks.sandbox.walls import take_slot
 
@@ -22,7 +22,7 @@ SYSTEMS = Path("/usr/bin/python3")
 
 
 def ran(box: Box, source: str, **changes: Any) -> RunResult:
-    (result,) = box.run([Run(files={"a.py": source}, steps=(Step(python="a.py"),), **changes)])
+    (result,) = box.run([Run(files={"a.py": source}, steps=(RunStep(python="a.py"),), **changes)])
     return result
 
 
@@ -133,7 +133,9 @@ os.wait()
     # its peer's descriptor closes only when what was left has ended
     stays = "import socket\nother = socket.socket(fileno=3)\nprint(other.recv(9), other.recv(9))"
     with closing(open_box(take_slot())) as box:
-        runs = [Run(files={"a.py": text}, steps=(Step(python="a.py", has_channel=True),)) for text in (leaves, stays)]
+        runs = [
+            Run(files={"a.py": text}, steps=(RunStep(python="a.py", has_channel=True),)) for text in (leaves, stays)
+        ]
         first, second = box.run(runs)
         server = psutil.Process(box._process.pid)
         assert server.children(recursive=True) == []
@@ -157,7 +159,7 @@ time.sleep(600)
 
 def test_devices_that_programs_need_are_there() -> None:
     source = 'for name in ("null", "zero", "urandom"): print(len(open(f"/dev/{name}", "rb").read(4)))'
-    run = Run(files={"a.py": source}, steps=(Step(python="a.py"),))
+    run = Run(files={"a.py": source}, steps=(RunStep(python="a.py"),))
     assert sandbox_of("landlock").run(run).steps[0].text == "0\n4\n4\n"
 
 

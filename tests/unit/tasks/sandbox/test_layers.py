@@ -13,22 +13,22 @@ from sandboxes import every_layer, sandbox_of
 from spiritsafe.tasks.sandbox import landlock, layers, namespaces
 from spiritsafe.tasks.sandbox.box import BoxLost
 from spiritsafe.tasks.sandbox.inside import kernel
-from spiritsafe.tasks.sandbox.job import Run, RunResult, StepResult
+from spiritsafe.tasks.sandbox.job import Run, RunResult, RunStepResult
 from spiritsafe.tasks.sandbox.layers import SandboxMissingError
 from spiritsafe.tasks.sandbox.sandbox import Sandbox
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_known_yet() -> Iterator[None]:
-    layers.why_not.cache_clear()
+    layers.why_no_layer.cache_clear()
     yield
-    layers.why_not.cache_clear()
+    layers.why_no_layer.cache_clear()
 
 
 class FakeBox:
     """Says of a run what it is told to say."""
 
-    def __init__(self, step: StepResult) -> None:
+    def __init__(self, step: RunStepResult) -> None:
         self.step, self.is_closed = step, False
 
     def run(self, runs: list[Run]) -> list[RunResult]:
@@ -61,15 +61,15 @@ def test_without_tools_nothing_runs_and_the_error_says_what_to_install(monkeypat
 def test_what_is_missing_is_made_up_for_by_the_other(missing: str, found: str, monkeypatch: pytest.MonkeyPatch) -> None:
     sandbox_of(found)
     monkeypatch.setattr({"namespaces": namespaces, "landlock": landlock}[missing], "why_not", lambda: "missing")
-    layers.why_not.cache_clear()
-    assert layers.layer() == found
-    assert layers.why_not(missing) == "missing"
+    layers.why_no_layer.cache_clear()
+    assert layers.strongest_layer() == found
+    assert layers.why_no_layer(missing) == "missing"
 
 
 def test_the_strongest_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert layers.LAYERS == ("namespaces", "landlock")
-    monkeypatch.setattr(layers, "why_not", lambda name: None)
-    assert layers.layer() == "namespaces"
+    assert layers.SANDBOX_LAYERS == ("namespaces", "landlock")
+    monkeypatch.setattr(layers, "why_no_layer", lambda name: None)
+    assert layers.strongest_layer() == "namespaces"
 
 
 def test_a_bubblewrap_that_is_not_allowed_to_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,31 +77,31 @@ def test_a_bubblewrap_that_is_not_allowed_to_is_quoted(tmp_path: Path, monkeypat
     program.write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert layers.why_not("namespaces") == "the sandbox ended: bwrap: No permissions to create new namespace"
+    assert layers.why_no_layer("namespaces") == "the sandbox ended: bwrap: No permissions to create new namespace"
 
 
 def test_elsewhere_than_on_linux_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert {layers.why_not(name) for name in layers.LAYERS} == {"only Linux has it"}
+    assert {layers.why_no_layer(name) for name in layers.SANDBOX_LAYERS} == {"only Linux has it"}
 
 
 @every_layer
 @pytest.mark.parametrize(
     ("step", "why"),
     [
-        (StepResult(code=0, out=b"behind walls\n"), None),
-        (StepResult(code=0, out=b"something else\n", err=b"why"), "a program said 'why'"),
-        (StepResult(code=None), "a program said ''"),
+        (RunStepResult(code=0, out=b"behind walls\n"), None),
+        (RunStepResult(code=0, out=b"something else\n", err=b"why"), "a program said 'why'"),
+        (RunStepResult(code=None), "a program said ''"),
     ],
 )
 def test_a_layer_counts_only_if_a_program_ran_in_it(
-    layer: str, step: StepResult, why: str | None, monkeypatch: pytest.MonkeyPatch
+    layer: str, step: RunStepResult, why: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     box = FakeBox(step)
     module = layers._module(layer)
     monkeypatch.setattr(module, "why_not", lambda: None)
     monkeypatch.setattr(module, "open_box", lambda slot: box)
-    assert layers.why_not(layer) == why
+    assert layers.why_no_layer(layer) == why
     assert box.is_closed
 
 
@@ -110,17 +110,17 @@ def test_a_box_that_is_lost_when_it_is_tried_is_closed(layer: str, monkeypatch: 
     def fails(self: FakeBox, runs: list[Run]) -> list[RunResult]:
         raise BoxLost("gone")
 
-    box = FakeBox(StepResult())
+    box = FakeBox(RunStepResult())
     module = layers._module(layer)
     monkeypatch.setattr(FakeBox, "run", fails)
     monkeypatch.setattr(module, "why_not", lambda: None)
     monkeypatch.setattr(module, "open_box", lambda slot: box)
-    assert layers.why_not(layer) == "gone"
+    assert layers.why_no_layer(layer) == "gone"
     assert box.is_closed
 
 
 def test_a_layer_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setattr(namespaces, "why_not", lambda: asked.append(1) or "no")
-    assert [layers.why_not("namespaces") for _ in range(3)] == ["no"] * 3
+    assert [layers.why_no_layer("namespaces") for _ in range(3)] == ["no"] * 3
     assert asked == [1]

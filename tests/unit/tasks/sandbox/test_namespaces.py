@@ -12,7 +12,7 @@ import pytest
 from sandboxes import sandbox_of
 
 from spiritsafe.tasks.sandbox import namespaces, walls
-from spiritsafe.tasks.sandbox.job import Run, Step
+from spiritsafe.tasks.sandbox.job import Run, RunStep
 from spiritsafe.tasks.sandbox.namespaces import open_box
 from spiritsafe.tasks.sandbox.walls import take_slot
 
@@ -84,7 +84,7 @@ for path in ("{folder}/given", "{folder}/new", "/var/tmp/new"):
         print(error.strerror in ("Read-only file system", "Permission denied"))
 """
         with closing(open_box(take_slot(), (folder,))) as box:
-            (result,) = box.run([Run(files={"a.py": source}, steps=(Step(python="a.py"),))])
+            (result,) = box.run([Run(files={"a.py": source}, steps=(RunStep(python="a.py"),))])
         assert result.steps[0].text == f"given {[Path(folder).name]}\nTrue\nTrue\nTrue\n", result.steps[0].errors
         assert os.listdir(folder) == ["given"]
 
@@ -108,7 +108,7 @@ print(json.dumps([(place, kind, options.split(",")) for _, place, kind, options,
 print(json.dumps([os.listdir(place) for place in ("/", "/tmp", "/dev/shm", "/sys" if os.path.exists("/sys") else ".")]))
 print(json.dumps([sorted(os.listdir("/proc/self/fd")), [name for name in os.listdir("/proc") if name.isdigit()]]))
 """
-    (step,) = sandbox_of("namespaces").run(Run(files={"a.py": source}, steps=(Step(python="a.py"),))).steps
+    (step,) = sandbox_of("namespaces").run(Run(files={"a.py": source}, steps=(RunStep(python="a.py"),))).steps
     mounts, folders, (descriptors, processes) = map(json.loads, step.text.splitlines())
     writable = {place for place, kind, its in mounts if "rw" in its and kind not in ("proc", "devpts")}
     # single devices of bubblewrap's are files, on which nothing can be made

@@ -8,12 +8,12 @@ import psutil
 import pytest
 from sandboxes import every_layer, sandbox_of
 
-from spiritsafe.tasks.sandbox.job import Limits, Run, Step
+from spiritsafe.tasks.sandbox.job import Limits, Run, RunStep
 from spiritsafe.tasks.sandbox.sandbox import Sandbox, SandboxFailure
 
 
 def python(source: str, *, stdin: str = "", has_channel: bool = False, **changes: object) -> Run:
-    step = Step(python="main.py", stdin=stdin, has_channel=has_channel)
+    step = RunStep(python="main.py", stdin=stdin, has_channel=has_channel)
     return Run(files={"main.py": source}, steps=(step,), **changes)  # type: ignore[arg-type]
 
 
@@ -27,7 +27,7 @@ sys.exit(3)
 """
     run = Run(
         files={"main.py": source, "a/c": b"\x01"},
-        steps=(Step(python="main.py", arguments=("one",), stdin="grüße"), Step(argv=("/bin/true",))),
+        steps=(RunStep(python="main.py", arguments=("one",), stdin="grüße"), RunStep(argv=("/bin/true",))),
         collect=("a/b", "a/c", "missing"),
     )
     result = sandbox_of(layer).run(run)
@@ -78,7 +78,7 @@ def later(): print("later")
 @every_layer
 @pytest.mark.parametrize("read_only", [False, True])
 def test_a_program_that_is_handed_in_can_be_executed(layer: str, read_only: bool) -> None:
-    run = Run(files={"bin/say": b"#!/bin/sh\necho said\n"}, steps=(Step(argv=("bin/say",)),), read_only=read_only)
+    run = Run(files={"bin/say": b"#!/bin/sh\necho said\n"}, steps=(RunStep(argv=("bin/say",)),), read_only=read_only)
     result = sandbox_of(layer).run(run)
     assert (result.steps[0].text, result.steps[0].errors) == ("said\n", "")
 
@@ -89,7 +89,7 @@ def test_environment_is_empty(layer: str, monkeypatch: pytest.MonkeyPatch) -> No
     with Sandbox(layer=layer, num_boxes=1) if sandbox_of(layer) else sandbox_of(layer) as fresh:
         run = python("import os; print(sorted(os.environ))", environment={"OWN": "1"})
         assert fresh.run(run).steps[0].text == "['HOME', 'LANG', 'OWN', 'PATH', 'TMPDIR']\n"
-        shell = Run(steps=(Step(argv=("/usr/bin/env",)),))
+        shell = Run(steps=(RunStep(argv=("/usr/bin/env",)),))
         assert "hidden" not in fresh.run(shell).steps[0].text
 
 
@@ -150,7 +150,7 @@ def test_a_sandbox_that_cannot_be_made_is_no_wrong_answer(monkeypatch: pytest.Mo
     def fails(*args: object) -> None:
         raise OSError("no room for processes")
 
-    monkeypatch.setattr(module, "open_box", fails)
+    monkeypatch.setattr(module, "open_layer", fails)
     with pytest.raises(SandboxFailure, match="no room for processes"):
         Sandbox(layer="namespaces").run(python("print(1)"))
 

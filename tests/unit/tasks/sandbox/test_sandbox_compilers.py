@@ -6,7 +6,7 @@ import pytest
 from compilers import COBOL, FORTRAN, compiler
 from sandboxes import every_layer, sandbox_of
 
-from spiritsafe.tasks.sandbox.job import Limits, Run, Step
+from spiritsafe.tasks.sandbox.job import Limits, Run, RunStep
 
 PROGRAMS = {
     FORTRAN: (
@@ -29,7 +29,7 @@ PROGRAMS = {
 def test_a_program_is_compiled_and_runs(layer: str, names: tuple[str, ...]) -> None:
     name, source, options = PROGRAMS[names]
     command = (compiler(names), *options, name)
-    steps = (Step(argv=command), Step(argv=("./main",), stdin="21\n"))
+    steps = (RunStep(argv=command), RunStep(argv=("./main",), stdin="21\n"))
     result = sandbox_of(layer).run(Run(files={name: source}, steps=steps, limits=Limits(cpu_s=20.0, wall_s=120.0)))
     assert result.has_ended_well, result.steps[0].errors
     assert result.steps[1].text == "42\n"

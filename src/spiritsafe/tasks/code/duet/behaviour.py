@@ -14,10 +14,10 @@ from typing import Any, final
 
 from spiritsafe.core.errors import TaskError
 from spiritsafe.tasks.code.duet.programs import program_files
-from spiritsafe.tasks.sandbox.job import Limits, Run, Step
+from spiritsafe.tasks.sandbox.job import Limits, Run, RunStep
 from spiritsafe.tasks.sandbox.sandbox import Sandbox
 
-Call = tuple[str, list[Any]]
+ProgramCall = tuple[str, list[Any]]
 """Name of a function, and its arguments as :func:`~spiritsafe.tasks.code.duet.inside.values.encode` writes them."""
 
 _START_S = 20.0
@@ -35,7 +35,7 @@ class BehaviourError(TaskError):
 def behaviours(
     sandbox: Sandbox,
     programs: Sequence[str],
-    calls: Sequence[Call],
+    calls: Sequence[ProgramCall],
     *,
     cpu_s: float = 2.0,
     whole: bool = False,
@@ -73,7 +73,10 @@ def behaviours(
         }
         limits = Limits(cpu_s=_START_S, wall_s=_ROOM_S + 2 * cpu_s * len(part), output_bytes=_OUTPUT_BYTES)
         run = Run(
-            files={**files, "job.json": json.dumps(job)}, steps=(Step(python="main.py"),), read_only=True, limits=limits
+            files={**files, "job.json": json.dumps(job)},
+            steps=(RunStep(python="main.py"),),
+            read_only=True,
+            limits=limits,
         )
         result = sandbox.run(run)
         lines = result.steps[0].text.splitlines()
@@ -94,7 +97,7 @@ def first_difference(gold: Sequence[str], other: Sequence[str]) -> int | None:
     return None
 
 
-def varied_calls(calls: Sequence[Call], *, count: int, seed: int) -> list[Call]:
+def varied_calls(calls: Sequence[ProgramCall], *, count: int, seed: int) -> list[ProgramCall]:
     """More calls that look like those: arguments a little changed, or taken from another call of the same function.
 
     Returns:

@@ -14,8 +14,8 @@ from itertools import permutations
 from random import Random
 from typing import Any, final
 
-from spiritsafe.tasks.code.duet.behaviour import Call, varied_calls
-from spiritsafe.tasks.code.duet.inside.values import decode, encode
+from spiritsafe.tasks.code.duet.behaviour import ProgramCall, varied_calls
+from spiritsafe.tasks.code.duet.inside.values import decoded, encoded
 from spiritsafe.tasks.code.duet.kinds.holders import KindByType, argument_kind
 
 _FEWEST = 3
@@ -105,18 +105,18 @@ class Domain:
         ]
 
     @classmethod
-    def of(cls, calls: Sequence[Call]) -> Domain:
+    def of(cls, calls: Sequence[ProgramCall]) -> Domain:
         """What the calls of one function have in common."""
-        return cls([[decode(each) for each in arguments] for _, arguments in calls])
+        return cls([[decoded(each) for each in arguments] for _, arguments in calls])
 
     def allows(self, arguments: Sequence[Any]) -> bool:
         """Whether a call is alike.
 
         Args:
-            arguments: As a :data:`~spiritsafe.tasks.code.duet.behaviour.Call` has them.
+            arguments: As a :data:`~spiritsafe.tasks.code.duet.behaviour.ProgramCall` has them.
         """
         try:
-            values = [decode(each) for each in arguments]
+            values = [decoded(each) for each in arguments]
         except ValueError:
             return False
         if len(values) != self._size or not all(map(KindByType.allows, self._kinds, values)):
@@ -128,7 +128,7 @@ class Domain:
         return [kind.draw(rng) for kind in self._kinds]
 
 
-def inputs(calls: Sequence[Call], count: int, seed: int) -> list[Call]:
+def inputs(calls: Sequence[ProgramCall], count: int, seed: int) -> list[ProgramCall]:
     """Further calls that the domain of their function allows, none twice and none of those that are known.
 
     Half of them are known calls a little changed, half are made from what is known of the arguments.
@@ -138,24 +138,24 @@ def inputs(calls: Sequence[Call], count: int, seed: int) -> list[Call]:
         count: How many more; there may be fewer.
         seed: Sets which.
     """
-    by_name: dict[str, list[Call]] = {}
+    by_name: dict[str, list[ProgramCall]] = {}
     for call in calls:
         by_name.setdefault(call[0], []).append(call)
-    found: dict[str, Call] = {}
+    found: dict[str, ProgramCall] = {}
     for number, (name, known) in enumerate(sorted(by_name.items())):
         share = len(range(number, count, len(by_name)))
         found |= _of_one(name, known, share, seed)
     return list(found.values())
 
 
-def _of_one(name: str, known: list[Call], count: int, seed: int) -> dict[str, Call]:
+def _of_one(name: str, known: list[ProgramCall], count: int, seed: int) -> dict[str, ProgramCall]:
     domain, rng = Domain.of(known), Random(seed)
     old = {json.dumps(arguments) for _, arguments in known}
-    found: dict[str, Call] = {}
+    found: dict[str, ProgramCall] = {}
     for number in range(_ROUNDS):
         before = len(found)
         varied = varied_calls(known, count=count, seed=seed + number)[len(known) :] if any(a for _, a in known) else []
-        drawn = [(name, [encode(each) for each in domain.draw(rng)]) for _ in range(count)]
+        drawn = [(name, [encoded(each) for each in domain.draw(rng)]) for _ in range(count)]
         for pair in zip(varied, drawn, strict=False):
             for call in pair:
                 text = json.dumps(call[1])

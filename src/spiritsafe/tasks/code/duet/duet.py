@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from spiritsafe.core.errors import SourceError
 from spiritsafe.core.files.reading import parse_json
 from spiritsafe.tasks.code.duet.programs import program_files
-from spiritsafe.tasks.sandbox.job import Limits, Run, RunResult, Step, Stop
+from spiritsafe.tasks.sandbox.job import Limits, Run, RunResult, RunStep, Stop
 from spiritsafe.tasks.sandbox.sandbox import Sandbox
 
 TestOutcome = Literal["passed", "failed", "exited", "skipped", "unknown"]
@@ -53,7 +53,7 @@ class TestRun:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
+class DuetTurn:
     """One program's turn.
 
     Attributes:
@@ -102,7 +102,7 @@ class DuetResult:
         layer: What held both sides.
     """
 
-    turns: tuple[Turn, ...]
+    turns: tuple[DuetTurn, ...]
     stop: Stop | None
     layer: str
 
@@ -150,13 +150,13 @@ def run_duet(
     job = {"programs": list(programs), "order": list(order), **bounds}
     of_tests = Run(
         files=program_files("tests_host", "some_pytest", "channel", "fenced", "values", "alike"),
-        steps=(Step(python="main.py", stdin=json.dumps(told), has_channel=True),),
+        steps=(RunStep(python="main.py", stdin=json.dumps(told), has_channel=True),),
         read_only=True,
         limits=limits,
     )
     of_code = Run(
         files={**program_files("code_host", "channel", "fenced", "values"), "job.json": json.dumps(job)},
-        steps=(Step(python="main.py", has_channel=True),),
+        steps=(RunStep(python="main.py", has_channel=True),),
         read_only=True,
         limits=limits,
     )
@@ -164,7 +164,7 @@ def run_duet(
     return DuetResult(turns=_turns(one, nonce, order, other), stop=one.stop or other.stop, layer=one.layer)
 
 
-def _turns(result: RunResult, nonce: str, order: Sequence[int], code: RunResult) -> tuple[Turn, ...]:
+def _turns(result: RunResult, nonce: str, order: Sequence[int], code: RunResult) -> tuple[DuetTurn, ...]:
     lines = [line for line in result.steps[0].text.splitlines() if line.startswith(f"{nonce} ")]
     seconds = [_seconds(line) for line in code.steps[0].text.splitlines()] + [0.0] * len(order)
     return tuple(
@@ -194,7 +194,7 @@ class _Message(BaseModel):
     end: int | None = None
 
 
-def _turn(line: str, program: int, cpu_s: float) -> Turn:
+def _turn(line: str, program: int, cpu_s: float) -> DuetTurn:
     messages = []
     try:
         said = parse_json(line, "the side of the tests")
@@ -205,7 +205,7 @@ def _turn(line: str, program: int, cpu_s: float) -> Turn:
     else:
         cpu_s += float(said["cpu_s"])
     tests = [TestRun(one.test, one.outcome, one.why) for one in messages if one.test is not None][:_MOST_TESTS]
-    return Turn(
+    return DuetTurn(
         program=program,
         tests=tuple(tests),
         has_ended=bool(messages) and messages[-1].end == len(tests),

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import final
 
-from spiritsafe.tasks.code.duet.duet import Turn, run_duet
+from spiritsafe.tasks.code.duet.duet import DuetTurn, run_duet
 from spiritsafe.tasks.sandbox.sandbox import Sandbox
 
 FIRST_TURNS, LATER_TURNS = 2, 10
@@ -93,15 +93,15 @@ def later_order(mutants: Iterable[int]) -> list[int]:
     return order
 
 
-def mutant_cpu_s(first: Sequence[Turn]) -> float:
+def mutant_cpu_s(first: Sequence[DuetTurn]) -> float:
     """Seconds that a mutant may compute, by what the right program took."""
     return min(_MOST_CPU_S, max(_FEWEST_CPU_S, _TIMES_CPU * max(turn.cpu_s for turn in first)))
 
 
 def judged_kills(
     names: Sequence[str],
-    first: Sequence[Turn],
-    later: Sequence[Turn] | None,
+    first: Sequence[DuetTurn],
+    later: Sequence[DuetTurn] | None,
     *,
     num_mutants: int,
     layer: str,
@@ -138,20 +138,20 @@ def judged_kills(
     )
 
 
-def _fickle(names: Sequence[str], golds: Sequence[Turn]) -> str | None:
+def _fickle(names: Sequence[str], golds: Sequence[DuetTurn]) -> str | None:
     """A test that passed in one of the right program's turns and failed in another."""
     outcomes = {name: {test.outcome for turn in golds for test in turn.tests if test.test == name} for name in names}
     return next((name for name in names if "passed" in outcomes[name] and outcomes[name] & {"failed", "exited"}), None)
 
 
-def why_broken(first: Sequence[Turn], *, stop: str | None = None) -> str:
+def why_broken(first: Sequence[DuetTurn], *, stop: str | None = None) -> str:
     """Why the right program has no tests at all."""
     if len(first) < FIRST_TURNS:
         return f"it was ended: {stop or 'its process is gone'}"
     return next((turn.why_not for turn in first if turn.lost or turn.broken or not turn.has_ended), "")
 
 
-def _invalid(names: Sequence[str], turns: Sequence[Turn]) -> dict[str, str]:
+def _invalid(names: Sequence[str], turns: Sequence[DuetTurn]) -> dict[str, str]:
     """Tests that did not pass in one of the right program's turns."""
     found: dict[str, str] = {}
     for turn in turns:
@@ -165,7 +165,7 @@ def _invalid(names: Sequence[str], turns: Sequence[Turn]) -> dict[str, str]:
     return found
 
 
-def _killers(turn: Turn, names: Sequence[str], invalid: Mapping[str, str]) -> tuple[str, ...]:
+def _killers(turn: DuetTurn, names: Sequence[str], invalid: Mapping[str, str]) -> tuple[str, ...]:
     """Valid tests that a mutant fails; all of them where it does not even load, the first where tests did not end."""
     valid = [name for name in names if name not in invalid]
     if turn.lost is not None or turn.broken is not None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from spiritsafe.tasks.code.duet.inside.alike import is_alike
-from spiritsafe.tasks.code.duet.inside.values import decode
+from spiritsafe.tasks.code.duet.inside.values import decoded
 
 _MOST_CHARACTERS = 2000
 _NOT_PLAIN = ('["opaque"', '["iterator"', "NaN", "Infinity")
@@ -23,7 +23,7 @@ def plain_result(results: Sequence[str], place: int) -> tuple[Any, ...]:
         return ()
     if any(mark in results[place] for mark in _NOT_PLAIN):
         return ()
-    return (decode(json.loads(results[place])),)
+    return (decoded(json.loads(results[place])),)
 
 
 def telling(gold: Sequence[str], other: Sequence[str], ignored: Sequence[str] = ()) -> frozenset[int]:
@@ -45,4 +45,4 @@ def telling(gold: Sequence[str], other: Sequence[str], ignored: Sequence[str] = 
 
 
 def _is_right(result: str, wanted: Any, ignored: Sequence[str]) -> bool:
-    return not result.startswith("!") and is_alike(decode(json.loads(result)), wanted, ignored)
+    return not result.startswith("!") and is_alike(decoded(json.loads(result)), wanted, ignored)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from spiritsafe.tasks.code.duet.behaviour import Call, behaviours
+from spiritsafe.tasks.code.duet.behaviour import ProgramCall, behaviours
 from spiritsafe.tasks.code.duet.inside.alike import is_alike
 from spiritsafe.tasks.code.duet.outcomes import plain_result
 from spiritsafe.tasks.sandbox.sandbox import Sandbox
@@ -21,7 +21,7 @@ _FEWEST = 3
 """Known calls that turning round changes, for their results to say anything."""
 
 
-def turned(call: Call, kind: str) -> Call:
+def turned(call: ProgramCall, kind: str) -> ProgramCall:
     """A call whose arguments of a kind are turned round."""
     name, arguments = call
     return name, [_turned(each, kind) for each in arguments]
@@ -38,8 +38,8 @@ def _turned(argument: Any, kind: str) -> Any:
 def in_doubt(
     sandbox: Sandbox,
     gold: str,
-    known: Sequence[Call],
-    others: Sequence[Call],
+    known: Sequence[ProgramCall],
+    others: Sequence[ProgramCall],
     *,
     ignored: Sequence[str] = (),
     steps: int = 0,
@@ -77,7 +77,7 @@ class _Program:
     steps: int
     cpu_s: float
 
-    def changed(self, calls: Sequence[Call], kind: str) -> tuple[int, set[int]]:
+    def changed(self, calls: Sequence[ProgramCall], kind: str) -> tuple[int, set[int]]:
         """How many calls are others when turned round; and places of those that then give something else."""
         turns = [(place, call, turned(call, kind)) for place, call in enumerate(calls)]
         turns = [(place, call, other) for place, call, other in turns if other[1] != call[1]]

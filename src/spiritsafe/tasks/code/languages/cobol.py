@@ -17,7 +17,7 @@ from pathlib import Path
 from spiritsafe.tasks.code.languages.language import Language
 from spiritsafe.tasks.code.languages.signature import MOST_CHARACTERS, MOST_ITEMS, CodeSignature, CodeValue, ValueType
 from spiritsafe.tasks.code.languages.trial import Trial, input_lines
-from spiritsafe.tasks.sandbox.job import Limits, Run, Step
+from spiritsafe.tasks.sandbox.job import Limits, Run, RunStep
 from spiritsafe.tasks.sandbox.walls import find_tool
 
 COBOL_DECLARATIONS: dict[ValueType, str] = {
@@ -208,8 +208,8 @@ def _trial(source: str, signature: CodeSignature, inputs: Sequence[Sequence[Code
     run = Run(
         files={"solution.cob": f"{solution}\n".encode("utf-8", "replace"), "driver.cob": driver},
         steps=(
-            Step(argv=compiler),
-            Step(argv=("./main",), stdin="".join(f"{line}\n" for line in (mark, *lines))),
+            RunStep(argv=compiler),
+            RunStep(argv=("./main",), stdin="".join(f"{line}\n" for line in (mark, *lines))),
         ),
         limits=limits,
     )

@@ -16,7 +16,7 @@ from functools import cache
 from spiritsafe.tasks.code.languages.language import Language
 from spiritsafe.tasks.code.languages.signature import MOST_CHARACTERS, CodeSignature, CodeValue, ValueType
 from spiritsafe.tasks.code.languages.trial import Trial, input_lines
-from spiritsafe.tasks.sandbox.job import Limits, Run, Step
+from spiritsafe.tasks.sandbox.job import Limits, Run, RunStep
 from spiritsafe.tasks.sandbox.walls import find_tool
 
 FORTRAN_PARAMETERS: dict[ValueType, str] = {
@@ -171,9 +171,9 @@ def _trial(source: str, signature: CodeSignature, inputs: Sequence[Sequence[Code
             "driver.f90": _driver(signature, module),
         },
         steps=(
-            Step(argv=(*compiler, "-c", "solution.f90")),
-            Step(argv=(*compiler, "-o", "main", "driver.f90", "solution.o")),
-            Step(argv=("./main",), stdin=_told(signature, inputs, mark)),
+            RunStep(argv=(*compiler, "-c", "solution.f90")),
+            RunStep(argv=(*compiler, "-o", "main", "driver.f90", "solution.o")),
+            RunStep(argv=("./main",), stdin=_told(signature, inputs, mark)),
         ),
         limits=limits,
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 from spiritsafe.tasks.code.languages.language import Language
 from spiritsafe.tasks.code.languages.signature import PYTHON_TYPES, CodeSignature, CodeValue
 from spiritsafe.tasks.code.languages.trial import Trial
-from spiritsafe.tasks.sandbox.job import Limits, Run, Step
+from spiritsafe.tasks.sandbox.job import Limits, Run, RunStep
 
 _DRIVER = Path(__file__).with_name("python_driver.py").read_text("utf-8")
 
@@ -29,7 +29,7 @@ def _trial(source: str, signature: CodeSignature, inputs: Sequence[Sequence[Code
     given = {"mark": mark, "name": signature.name, "result": signature.result, "inputs": [list(one) for one in inputs]}
     run = Run(
         files={"driver.py": _DRIVER, "solution.py": source.encode("utf-8", "replace")},
-        steps=(Step(python="driver.py", stdin=json.dumps(given) + "\n"),),
+        steps=(RunStep(python="driver.py", stdin=json.dumps(given) + "\n"),),
         limits=limits,
     )
     return Trial(run=run, mark=mark, result=signature.result, num_inputs=len(inputs))

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Literal, final, get_args
 
 from spiritsafe.tasks.code.languages.signature import CodeSignature, CodeValue, ValueType
-from spiritsafe.tasks.sandbox.job import Run, RunResult, StepResult
+from spiritsafe.tasks.sandbox.job import Run, RunResult, RunStepResult
 
 FailureKind = Literal["compile", "crash", "time", "missing", "nonsense"]
 """It was refused by the compiler or lacks the function; it raised or crashed; it took too long; it ended without a
@@ -80,7 +80,7 @@ class Trial:
                 found.append(_ending(result, last))
         return found
 
-    def _values(self, step: StepResult) -> dict[int, TrialOutcome]:
+    def _values(self, step: RunStepResult) -> dict[int, TrialOutcome]:
         found: dict[int, TrialOutcome] = {}
         for part in step.out.split(self.mark.encode("ascii"))[1:]:
             number, _, rest = part.removeprefix(b" ").partition(b" ")
@@ -88,7 +88,7 @@ class Trial:
                 found.setdefault(int(number), _value(rest.decode("latin-1"), self.result))
         return found
 
-    def _ends(self, step: StepResult) -> dict[int, Failure]:
+    def _ends(self, step: RunStepResult) -> dict[int, Failure]:
         """How the processes of the inputs ended, by what the driver says on standard error."""
         found = {}
         parts = [part.removeprefix(" ") for part in step.errors.split(self.mark)[1:]]
@@ -138,7 +138,7 @@ def _failure(status: int, errors: str) -> Failure:
     return Failure("missing", "it ended without a result")
 
 
-def _ending(result: RunResult, step: StepResult) -> Failure:
+def _ending(result: RunResult, step: RunStepResult) -> Failure:
     """Of an input of which nothing is known, by how everything ended."""
     if result.stop == "time" or step.code == -_CPU_SIGNAL:
         return Failure("time", "it took too long, or one before it did")

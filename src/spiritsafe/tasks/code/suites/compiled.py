@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import final
 
 from spiritsafe.core.errors import TaskError
-from spiritsafe.tasks.code.duet.duet import Turn
+from spiritsafe.tasks.code.duet.duet import DuetTurn
 from spiritsafe.tasks.code.duet.kills import FIRST_TURNS, Kills, judged_kills, later_order, mutant_cpu_s, why_broken
 from spiritsafe.tasks.code.languages.signature import CodeSignature
 from spiritsafe.tasks.code.suites import inside
 from spiritsafe.tasks.code.suites.turns import TurnTests, run_turn, shortened
-from spiritsafe.tasks.sandbox.job import Limits, Run, Step, StepResult
+from spiritsafe.tasks.sandbox.job import Limits, Run, RunStep, RunStepResult
 from spiritsafe.tasks.sandbox.sandbox import Sandbox
 
 _CPU_S = 5.0
@@ -146,7 +146,7 @@ def _kills(sandbox: Sandbox, tests: TurnTests, objects: Sequence[bytes | None], 
     if len(numbers) < len(everything):  # again without the others, which may have taken long
         timed = [run_turn(sandbox, tests, numbers, 0, gold, _CPU_S)[0]]
     cpu_s = min(mutant_cpu_s(timed), _CPU_S)
-    later: list[Turn] = []
+    later: list[DuetTurn] = []
     num_sleeps = 0
     for place in later_order([place for place, code in enumerate(objects) if place and code is not None]):
         if num_sleeps > _MOST_SLEEPS:
@@ -161,7 +161,7 @@ def _compiling(parts: Sequence[BuildPart]) -> Run:
     commands = [command for part in parts for command in part.commands]
     return Run(
         files={name: text for part in parts for name, text in part.files.items()},
-        steps=tuple(Step(argv=command, must=False) for command in commands),
+        steps=tuple(RunStep(argv=command, must=False) for command in commands),
         collect=tuple(part.made for part in parts),
         limits=Limits(cpu_s=_COMPILER_CPU_S, wall_s=_COMPILER_WALL_S + 2.0 * len(commands)),
     )
@@ -202,7 +202,7 @@ def _programs(
     return _Programs(host=host, objects=tuple(objects))
 
 
-def _said(steps: Sequence[StepResult]) -> str:
+def _said(steps: Sequence[RunStepResult]) -> str:
     """What the first compiler that failed said."""
     failed = next((step for step in steps if step.code != 0), None)
     return "nothing" if failed is None else shortened(failed.errors or failed.text)

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-from spiritsafe.tasks.code.duet.duet import TestRun, Turn
-from spiritsafe.tasks.sandbox.job import Limits, Run, Step, StepResult, Stop
+from spiritsafe.tasks.code.duet.duet import DuetTurn, TestRun
+from spiritsafe.tasks.sandbox.job import Limits, Run, RunStep, RunStepResult, Stop
 from spiritsafe.tasks.sandbox.sandbox import Sandbox
 
 _WALL_S = 20.0
@@ -46,7 +46,7 @@ class TurnTests:
 
 def run_turn(
     sandbox: Sandbox, tests: TurnTests, numbers: Sequence[int], place: int, code: bytes, cpu_s: float
-) -> tuple[Turn, Stop | None]:
+) -> tuple[DuetTurn, Stop | None]:
     """One program's turn, in two runs that nothing is left of; and why these were ended from outside.
 
     Args:
@@ -67,13 +67,13 @@ def run_turn(
     told = " ".join([mark, str(returned), *map(str, numbers)])
     of_tests = Run(
         files={"tests": tests.binary},
-        steps=(Step(argv=("./tests", microseconds), stdin=told, has_channel=True),),
+        steps=(RunStep(argv=("./tests", microseconds), stdin=told, has_channel=True),),
         read_only=True,
         limits=limits,
     )
     of_code = Run(
         files={"host": tests.host, "code.so": code},
-        steps=(Step(argv=("./host", microseconds), has_channel=True),),
+        steps=(RunStep(argv=("./host", microseconds), has_channel=True),),
         read_only=True,
         limits=limits,
     )
@@ -85,7 +85,7 @@ def run_turn(
     else:
         runs = [_test_run(name, *end, returned) for name, end in zip(names, _ends(step.out, mark), strict=False)]
     used_s = sum(step.cpu_s for result in (one, other) for step in result.steps)
-    went = Turn(program=place, tests=tuple(runs), has_ended=len(runs) == len(names), cpu_s=used_s)
+    went = DuetTurn(program=place, tests=tuple(runs), has_ended=len(runs) == len(names), cpu_s=used_s)
     return went, one.stop or other.stop
 
 
@@ -116,7 +116,7 @@ def _test_run(name: str, code: int, printed: str, returned: int) -> TestRun:
     return TestRun(name, "failed", why or f"it ended with {code}")
 
 
-def _run_of_program(name: str, step: StepResult) -> TestRun:
+def _run_of_program(name: str, step: RunStepResult) -> TestRun:
     """Of a whole program: it passes where it ends well and complains of nothing."""
     if step.code == 0 and not step.err.strip():
         return TestRun(name, "passed")

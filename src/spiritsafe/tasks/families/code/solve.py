@@ -11,7 +11,7 @@ from typing import final
 
 from spiritsafe.core.records import Problem, Status, Verdict
 from spiritsafe.tasks.code.hacks import solution_hacks
-from spiritsafe.tasks.code.labelled import fenced, right_answers, wrong_answers
+from spiritsafe.tasks.code.labelled import fenced, right_code, wrong_code
 from spiritsafe.tasks.code.languages.signature import CodeValue
 from spiritsafe.tasks.code.languages.trial import Failure
 from spiritsafe.tasks.code.lively import lively_mutants
@@ -76,7 +76,7 @@ def _gave(outcome: object) -> str:
     return f"{outcome.kind}: {outcome.reason}" if isinstance(outcome, Failure) else f"it gives {str(outcome)[:80]}"
 
 
-def labelled(exam: Exam, key: str) -> list[LabelledAnswers]:
+def labelled_solutions(exam: Exam, key: str) -> list[LabelledAnswers]:
     """Answers of which it is known whether they are right.
 
     Args:
@@ -91,14 +91,14 @@ def labelled(exam: Exam, key: str) -> list[LabelledAnswers]:
         LabelledAnswers("skeleton", False, (fenced(language.skeleton(exam.signature), word),)),
     ]
     if language.name == "python":
-        wrong += wrong_answers(solution_hacks(exam.signature.name), key, word)
+        wrong += wrong_code(solution_hacks(exam.signature.name), key, word)
         if len({str(result) for result in exam.results}) > 1:
             constant = f"def {exam.signature.name}(*given):\n    return {exam.results[0]!r}\n"
             wrong.append(LabelledAnswers("constant", False, (fenced(constant, word),)))
-    return [*right_answers(exam.gold, rewritten(exam.gold, language.name), language), *wrong]
+    return [*right_code(exam.gold, rewritten(exam.gold, language.name), language), *wrong]
 
 
-def question(exam: Exam, statement: str, examples: Sequence[tuple[Sequence[CodeValue], CodeValue]]) -> str:
+def solve_question(exam: Exam, statement: str, examples: Sequence[tuple[Sequence[CodeValue], CodeValue]]) -> str:
     """What a model is asked.
 
     Args:

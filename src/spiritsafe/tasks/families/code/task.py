@@ -156,7 +156,7 @@ class SolveTask(CodeTask):
 
     def labelled_answers(self, problem: Problem) -> Sequence[LabelledAnswers]:
         """The gold in other words and settings; and mutants of it, the skeleton, a constant, hacks."""
-        return solve.labelled(exam_of(problem.facts), problem.canonical_text)
+        return solve.labelled_solutions(exam_of(problem.facts), problem.canonical_text)
 
     def _asked(
         self, template: Template, settings: Settings, facts: dict[str, Any], statement: str
@@ -165,7 +165,7 @@ class SolveTask(CodeTask):
         exercise = template.exercise(settings)
         seed = derive_seed(0, "code examples", template.canonical_text(settings))
         shown = exercise.examples(Random(seed), self._knobs.examples)
-        question = solve.question(exam, statement, shown)
+        question = solve.solve_question(exam, statement, shown)
         return question, {}, f"```{exam.language.fences[0]}\n{exam.gold.rstrip()}\n```"
 
     def gold(self, problem: Problem) -> str:
@@ -191,14 +191,14 @@ class TestsTask(CodeTask):
 
     def labelled_answers(self, problem: Problem) -> Sequence[LabelledAnswers]:
         """The gold tests in other settings; and tests that hold nothing, everything, or look elsewhere."""
-        return tests.labelled(exam_of(problem.facts), problem.canonical_text)
+        return tests.labelled_tests(exam_of(problem.facts), problem.canonical_text)
 
     def _asked(
         self, template: Template, settings: Settings, facts: dict[str, Any], statement: str
     ) -> tuple[str, dict[str, Any], str | None]:
         exam = exam_of(facts)
         solution = fenced(gold_tests(exam), exam.language.fences[0])
-        return tests.question(exam), {}, solution
+        return tests.tests_question(exam), {}, solution
 
     def gold(self, problem: Problem) -> str:
         """Tests that hold."""

@@ -16,7 +16,7 @@ from spiritsafe.core.records import Problem, Status, Verdict
 from spiritsafe.tasks.code.answer import code_in
 from spiritsafe.tasks.code.duet.kills import Kills
 from spiritsafe.tasks.code.hacks import test_hacks
-from spiritsafe.tasks.code.labelled import fenced, right_answers, wrong_answers
+from spiritsafe.tasks.code.labelled import fenced, right_code, wrong_code
 from spiritsafe.tasks.code.lively import lively_mutants
 from spiritsafe.tasks.code.machine import SandboxedVerifier
 from spiritsafe.tasks.code.suites.suite import run_suite, why_tests
@@ -131,7 +131,7 @@ def most_credited(killed_by: Mapping[int, Sequence[str]], most: int) -> int:
     return sum(place(mutant, set()) for mutant in killed_by)
 
 
-def labelled(exam: Exam, key: str) -> list[LabelledAnswers]:
+def labelled_tests(exam: Exam, key: str) -> list[LabelledAnswers]:
     """Answers of which it is known whether they are right.
 
     Args:
@@ -141,16 +141,16 @@ def labelled(exam: Exam, key: str) -> list[LabelledAnswers]:
     word = exam.language.fences[0]
     tests = gold_tests(exam)
     if exam.language.name != "python":
-        return right_answers(tests, tests, exam.language)
+        return right_code(tests, tests, exam.language)
     name = exam.signature.name
     asserts = [line.strip() for line in tests.splitlines() if line.lstrip().startswith("assert")]
     case = [f"    def test_{n}(self):\n        {line}" for n, line in enumerate(asserts)]
     other = "\n".join(["import unittest", f"from solution import {name}", "class TestIt(unittest.TestCase):", *case])
     plain = LabelledAnswers("gold as plain asserts", True, (fenced("\n".join(asserts), word),))
-    return [*right_answers(tests, other, exam.language), plain, *wrong_answers(test_hacks(name), key, word)]
+    return [*right_code(tests, other, exam.language), plain, *wrong_code(test_hacks(name), key, word)]
 
 
-def question(exam: Exam) -> str:
+def tests_question(exam: Exam) -> str:
     """What a model is asked."""
     language = exam.language
     return (

@@ -21,12 +21,12 @@ from random import Random
 from typing import Any, final
 
 from spiritsafe.core.seeds import derive_seed
-from spiritsafe.tasks.code.duet.behaviour import Call, behaviours
+from spiritsafe.tasks.code.duet.behaviour import ProgramCall, behaviours
 from spiritsafe.tasks.code.duet.disguises import disguised, is_changed
 from spiritsafe.tasks.code.duet.domain import inputs
 from spiritsafe.tasks.code.duet.duet import DuetResult, run_duet
 from spiritsafe.tasks.code.duet.inside.alike import LEFT_OUT, is_alike
-from spiritsafe.tasks.code.duet.inside.values import NotPlainError, encode
+from spiritsafe.tasks.code.duet.inside.values import NotPlainError, encoded
 from spiritsafe.tasks.code.duet.kills import kills_of
 from spiritsafe.tasks.code.duet.outcomes import plain_result, telling
 from spiritsafe.tasks.code.duet.symmetry import in_doubt
@@ -51,7 +51,7 @@ class Further:
     """What is known of a problem beyond its published tests.
 
     Attributes:
-        calls: Arguments and results, as :func:`~spiritsafe.tasks.code.duet.inside.values.encode` writes them.
+        calls: Arguments and results, as :func:`~spiritsafe.tasks.code.duet.inside.values.encoded` writes them.
         ignored: What comparisons leave out; see :data:`~spiritsafe.tasks.code.duet.inside.alike.LEFT_OUT`.
         why_none: In a few words, why there are no calls.
         known: Calls that the tests make and the problem shows.
@@ -63,7 +63,7 @@ class Further:
     calls: tuple[tuple[list[Any], Any], ...] = ()
     ignored: tuple[str, ...] = ()
     why_none: str = ""
-    known: tuple[Call, ...] = ()
+    known: tuple[ProgramCall, ...] = ()
     num_mutants: int = 0
     living: tuple[str, ...] = ()
     seconds: float = field(default=0.0, compare=False)
@@ -102,8 +102,8 @@ def _further(
 
 
 def allowed_inputs(
-    sandbox: Sandbox, gold: str, known: Sequence[Call], ignored: Sequence[str], seed: int
-) -> tuple[list[Call], list[str]]:
+    sandbox: Sandbox, gold: str, known: Sequence[ProgramCall], ignored: Sequence[str], seed: int
+) -> tuple[list[ProgramCall], list[str]]:
     """The known calls and some thousand that are like them, each with the one right result, as the gold gives it.
 
     Those are left out that take the gold many steps, since right answers may be slower; those whose result is of a type
@@ -172,7 +172,7 @@ class _Search:
                 return {**found, "why_none": "the tests accept other results than the gold's"}
         values = {place: plain_result(gold, place)[0] for place in range(num_made, len(pool))}
         chosen = _chosen(values, told, pool, count, Random(derive_seed(1, self._gold)))  # 4
-        return {**found, "calls": self._that_hold([(pool[p][1], encode(values[p])) for p in chosen], ignored)}
+        return {**found, "calls": self._that_hold([(pool[p][1], encoded(values[p])) for p in chosen], ignored)}
 
     def _living(self, mutants: Sequence[Mutant]) -> tuple[list[Mutant], list[str], str]:
         """Mutants and disguises that pass the published tests; and why the gold does not."""
@@ -195,7 +195,7 @@ class _Search:
             "",
         )
 
-    def _known(self, start: str) -> tuple[int, list[Call], list[Any]]:
+    def _known(self, start: str) -> tuple[int, list[ProgramCall], list[Any]]:
         """How many calls the tests make; these and those that the prompt shows; and what the gold gives for them.
 
         Left out is what gives no plain value, and what the prompt says gives something else.
@@ -206,7 +206,7 @@ class _Search:
         num_made, wanted = len(calls), dict[str, tuple[Any, ...]]()
         for example in examples_in(start, self._entry):
             with suppress(NotPlainError):
-                arguments = [encode(each, strict=True) for each in example.arguments]
+                arguments = [encoded(each, strict=True) for each in example.arguments]
                 text = json.dumps(arguments)
                 calls.setdefault(text, arguments)
                 wanted.setdefault(text, example.result)
@@ -245,7 +245,7 @@ class _Search:
 
 
 def _chosen(
-    values: dict[int, Any], told: Sequence[frozenset[int]], pool: Sequence[Call], count: int, rng: Random
+    values: dict[int, Any], told: Sequence[frozenset[int]], pool: Sequence[ProgramCall], count: int, rng: Random
 ) -> list[int]:
     """Places of the inputs that are taken.
 

@@ -14,7 +14,7 @@ from typing import Any, final
 
 from spiritsafe.tasks.code.duet.duet import run_duet
 from spiritsafe.tasks.code.duet.inside import alike, values
-from spiritsafe.tasks.sandbox.job import Limits, Run, RunResult, Step
+from spiritsafe.tasks.sandbox.job import Limits, Run, RunResult, RunStep
 from spiritsafe.tasks.sandbox.sandbox import Sandbox
 
 _LIMITS = Limits(cpu_s=10.0, wall_s=120.0)
@@ -105,7 +105,7 @@ def judge_cobol(sandbox: Sandbox, program: str, suite: Mapping[str, Any], entry:
         compiled = f"./test{number}"
         build = ("cobc", "-w", "-fformat=variable", "-x", "-o", compiled, f"caller{number}.cbl", "solution.cbl")
         keep = ("/bin/sh", "-c", f"{compiled} && mv -- '{output}' {number}.txt")
-        steps += [Step(argv=build), Step(argv=keep, must=False)]
+        steps += [RunStep(argv=build), RunStep(argv=keep, must=False)]
     collected = tuple(f"{number}.txt" for number in range(len(callers)))
     result = sandbox.run(Run(files=files, steps=tuple(steps), collect=collected, limits=_LIMITS))
     for number, test in enumerate(callers):

@@ -19,7 +19,7 @@ from spiritsafe.core.records import Message, Problem, Status, Verdict
 from spiritsafe.tasks.answers.extract import normalise
 from spiritsafe.tasks.code.answer import code_in
 from spiritsafe.tasks.code.hacks import solution_hacks
-from spiritsafe.tasks.code.labelled import right_answers, wrong_answers
+from spiritsafe.tasks.code.labelled import right_code, wrong_code
 from spiritsafe.tasks.code.languages.language import language_named
 from spiritsafe.tasks.code.machine import SandboxedVerifier
 from spiritsafe.tasks.code.rewrites import rewritten
@@ -184,10 +184,10 @@ class ProgramsTask(Task):
         """The gold in other words and settings, where there is one; and hacks, where the answer is in Python."""
         asked = _asked(problem)
         language = language_named(asked.language)
-        right = right_answers(asked.gold, rewritten(asked.gold, language.name), language) if asked.gold else []
+        right = right_code(asked.gold, rewritten(asked.gold, language.name), language) if asked.gold else []
         if language.name != "python":
             return right
-        return [*right, *wrong_answers(solution_hacks(asked.entry), problem.canonical_text, language.fences[0])]
+        return [*right, *wrong_code(solution_hacks(asked.entry), problem.canonical_text, language.fences[0])]
 
     def gold(self, problem: Problem) -> str:
         """The publisher's own solution; "" where there is none."""

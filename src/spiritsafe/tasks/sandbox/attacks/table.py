@@ -25,7 +25,7 @@ import psutil
 
 from spiritsafe.core.records import Record
 from spiritsafe.tasks.sandbox.attacks import programs
-from spiritsafe.tasks.sandbox.job import Limits, Run, Step
+from spiritsafe.tasks.sandbox.job import Limits, Run, RunStep
 from spiritsafe.tasks.sandbox.sandbox import Sandbox, SandboxFailure
 
 _LIMITS = Limits(cpu_s=1.0, wall_s=5.0)
@@ -120,7 +120,7 @@ def run_attack(sandbox: Sandbox, name: str, facts: dict[str, Any]) -> AttackResu
 
 def _try(sandbox: Sandbox, name: str, facts: dict[str, Any]) -> tuple[bool, str]:
     source = Path(programs.__file__).read_text("utf-8")
-    step = Step(python="attack.py", arguments=(name, json.dumps(facts)))
+    step = RunStep(python="attack.py", arguments=(name, json.dumps(facts)))
     result = sandbox.run(Run(files={"attack.py": source}, steps=(step,), limits=_LIMITS))
     said = result.steps[0].text.strip()
     lines = [line for line in said.splitlines() if line.startswith(("GOT", "denied"))]

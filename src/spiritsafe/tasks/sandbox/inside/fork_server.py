@@ -108,7 +108,7 @@ class _Runs:
 
 def main() -> None:
     """Fork runs until the socket closes."""
-    kernel.end_with_parent()
+    kernel.die_with_parent()
     kernel.set_dumpable(False)
     setting = run.Setting(**json.loads(sys.argv[1]))
     for door in setting.doors:
@@ -121,7 +121,7 @@ def main() -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(nowhere, descriptor)
-    kernel.adopt_orphans()
+    kernel.take_orphans()
     awake, waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)

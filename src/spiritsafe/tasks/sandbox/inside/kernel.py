@@ -73,12 +73,12 @@ def _prctl(option: int, *values: object) -> int:
     return _call("prctl", ctypes.c_int(option), *wide)
 
 
-def end_with_parent() -> None:
+def die_with_parent() -> None:
     """Be killed when the parent ends."""
     _prctl(_SET_DEATH_SIGNAL, 9, 0, 0, 0)
 
 
-def adopt_orphans() -> None:
+def take_orphans() -> None:
     """Orphans below become children."""
     _prctl(_SUBREAPER, 1, 0, 0, 0)
 

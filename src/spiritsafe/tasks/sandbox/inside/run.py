@@ -72,7 +72,7 @@ def begin(setting: Setting, number: int, descriptors: list[int], *, private: tup
         return first
     report = descriptors[2]
     try:
-        kernel.end_with_parent()
+        kernel.die_with_parent()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
@@ -103,7 +103,7 @@ def _make_places(setting: Setting) -> str:
 
 
 def _make_folder(setting: Setting, number: int) -> str:
-    kernel.adopt_orphans()
+    kernel.take_orphans()
     work = folder_of(setting, number)
     os.mkdir(work, 0o700)
     if setting.user is not None:
@@ -185,7 +185,7 @@ def _become_nobody(setting: Setting) -> None:
         os.setresgid(setting.user, setting.user, setting.user)
         os.setresuid(setting.user, setting.user, setting.user)
     kernel.forget_capabilities()
-    kernel.end_with_parent()  # which becoming another user undid
+    kernel.die_with_parent()  # which becoming another user undid
 
 
 def _write_files(files: dict[str, Any]) -> None:
@@ -236,7 +236,7 @@ def _run_step(
     """In a step's process: never returns."""
     code = 125
     try:
-        kernel.end_with_parent()
+        kernel.die_with_parent()
         given = os.memfd_create("in")
         os.write(given, step["stdin"].encode("utf-8", "surrogatepass"))
         os.lseek(given, 0, os.SEEK_SET)

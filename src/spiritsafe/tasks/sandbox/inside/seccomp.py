@@ -20,7 +20,7 @@ _TERMINAL_INPUT = (0x5412, 0x541C)
 _NAMESPACES = 0x7E020080
 """CLONE_NEWTIME, NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET; see clone(2)."""
 
-ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+PROCESSORS = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 """By the name of a processor what the kernel calls it."""
 
 _REFUSED = {
@@ -86,17 +86,17 @@ def filter_program(architecture: str, *, has_namespaces: bool, leaves_nothing: b
     """The filter for a processor.
 
     Args:
-        architecture: One of ``ARCHITECTURES``.
+        architecture: One of ``PROCESSORS``.
         has_namespaces: Other processes are hidden, and sockets lead nowhere.
         leaves_nothing: A process shall leave nothing to those that begin after its end.
 
     Raises:
         ValueError: Another processor.
     """
-    column = list(ARCHITECTURES).index(architecture)
+    column = list(PROCESSORS).index(architecture)
     program = [
         _instruction(_LOAD, _ARCHITECTURE),
-        _instruction(_JUMP_IF_EQUAL, ARCHITECTURES[architecture], 1, 0),
+        _instruction(_JUMP_IF_EQUAL, PROCESSORS[architecture], 1, 0),
         _instruction(_RETURN, _END),
         _instruction(_LOAD, _NUMBER),
     ]

@@ -5,16 +5,24 @@ from typing import Any
 import pytest
 from sandboxes import every_layer, sandbox_of
 
-from spiritsafe.tasks.code.duet.behaviour import BehaviourError, Call, behaviours, first_difference, varied_calls
-from spiritsafe.tasks.code.duet.inside.values import decode, encode
-from spiritsafe.tasks.sandbox.job import RunResult, StepResult
-from spiritsafe.tasks.sandbox.layers import layer as best_layer
+from spiritsafe.tasks.code.duet.behaviour import (
+    BehaviourError,
+    ProgramCall,
+    behaviours,
+    first_difference,
+    varied_calls,
+)
+from spiritsafe.tasks.code.duet.inside.values import decoded, encoded
+from spiritsafe.tasks.sandbox.job import RunResult, RunStepResult
+from spiritsafe.tasks.sandbox.layers import strongest_layer as best_layer
 
 GOLD = "def f(x):\n    if x < 0: raise ValueError(x)\n    return x * x\n"
-CALLS: list[Call] = [("f", [n]) for n in (-1, 0, 1, 2, 3)]
+CALLS: list[ProgramCall] = [("f", [n]) for n in (-1, 0, 1, 2, 3)]
 
 
-def digests(*programs: str, calls: list[Call] = CALLS, on: str | None = None, cpu_s: float = 2.0) -> list[list[str]]:
+def digests(
+    *programs: str, calls: list[ProgramCall] = CALLS, on: str | None = None, cpu_s: float = 2.0
+) -> list[list[str]]:
     return behaviours(sandbox_of(on or best_layer()), programs, calls, cpu_s=cpu_s)
 
 
@@ -64,7 +72,7 @@ def test_more_programs_than_go_into_one_run() -> None:
 def test_a_run_that_was_ended_from_outside_is_no_behaviour() -> None:
     class Ended:
         def run(self, run: object) -> RunResult:
-            return RunResult(steps=(StepResult(),), stop="time", files={}, layer="x")
+            return RunResult(steps=(RunStepResult(),), stop="time", files={}, layer="x")
 
     with pytest.raises(BehaviourError, match="time"):
         behaviours(Ended(), [GOLD], CALLS)  # type: ignore[arg-type]  # what it needs of a sandbox
@@ -83,7 +91,7 @@ def test_calls_vary_and_keep_their_types() -> None:
         [1, "abc", [1, 2], {"a": 1}, True, 1.5, (1, "x"), {1, 2}],
         [7, "", [], {}, False, -0.5, (2, "y"), {5}],
     ]
-    calls: list[Call] = [("f", [encode(each) for each in one]) for one in arguments] + [("g", [])]
+    calls: list[ProgramCall] = [("f", [encoded(each) for each in one]) for one in arguments] + [("g", [])]
     found = varied_calls(calls, count=2000, seed=1)
     assert found[:3] == calls
     assert len(found) == 2003
@@ -92,7 +100,7 @@ def test_calls_vary_and_keep_their_types() -> None:
     places: list[set[str]] = [set() for _ in range(8)]
     for name, given in found[3:]:
         assert name == "f"
-        values = [decode(each) for each in given]
+        values = [decoded(each) for each in given]
         assert [type(value) for value in values] == [int, str, list, dict, bool, float, tuple, set]
         assert all(type(each) is int for each in values[2])
         for place, value in enumerate(values):

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from spiritsafe.tasks.code.duet.behaviour import Call
+from spiritsafe.tasks.code.duet.behaviour import ProgramCall
 from spiritsafe.tasks.code.duet.domain import Domain, inputs
-from spiritsafe.tasks.code.duet.inside.values import decode, encode
+from spiritsafe.tasks.code.duet.inside.values import decoded, encoded
 
 
-def calls(*arguments: tuple[Any, ...], name: str = "f") -> list[Call]:
-    return [(name, [encode(each) for each in one]) for one in arguments]
+def calls(*arguments: tuple[Any, ...], name: str = "f") -> list[ProgramCall]:
+    return [(name, [encoded(each) for each in one]) for one in arguments]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_inputs_are_new_allowed_many_and_the_same_by_their_seed() -> None:
 
 def test_a_small_domain_is_given_whole_and_quickly() -> None:
     made = inputs(calls((3,), (5,), (9,)), 1000, 0)
-    assert sorted(decode(arguments[0]) for _, arguments in made) == [2, 4, 6, 7, 8, 10]
+    assert sorted(decoded(arguments[0]) for _, arguments in made) == [2, 4, 6, 7, 8, 10]
 
 
 def test_of_several_functions_each_has_its_share() -> None:

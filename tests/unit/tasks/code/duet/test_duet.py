@@ -7,7 +7,7 @@ import pytest
 from duet_parts import duet, turn
 from sandboxes import every_layer
 
-from spiritsafe.tasks.code.duet.duet import TestRun, Turn, _seconds, _turn
+from spiritsafe.tasks.code.duet.duet import DuetTurn, TestRun, _seconds, _turn
 
 CODE = "def f(x): return 2 * x\n"
 
@@ -110,16 +110,16 @@ def test_no_turns() -> None:
 
 def test_only_what_all_passed_has_passed() -> None:
     good, bad = TestRun("a", "passed"), TestRun("b", "failed", "so")
-    assert Turn(program=0, tests=(good,), has_ended=True).has_passed
+    assert DuetTurn(program=0, tests=(good,), has_ended=True).has_passed
     for one, why in (
-        (Turn(program=0, tests=(good, bad), has_ended=True), "b: so"),
-        (Turn(program=0, tests=(good, TestRun("c", "skipped")), has_ended=True), "c: skipped"),
-        (Turn(program=0, tests=(good, TestRun("c", "unknown")), has_ended=True), "c: unknown"),
-        (Turn(program=0, tests=(good, TestRun("c", "exited")), has_ended=True), "c: exited"),
-        (Turn(program=0, has_ended=True), "there are no tests"),
-        (Turn(program=0, tests=(good,)), "the tests did not come to their end"),
-        (Turn(program=0, tests=(good,), has_ended=True, lost=""), "the program does not load: "),
-        (Turn(program=0, tests=(good,), has_ended=True, broken=""), "the tests do not load: "),
+        (DuetTurn(program=0, tests=(good, bad), has_ended=True), "b: so"),
+        (DuetTurn(program=0, tests=(good, TestRun("c", "skipped")), has_ended=True), "c: skipped"),
+        (DuetTurn(program=0, tests=(good, TestRun("c", "unknown")), has_ended=True), "c: unknown"),
+        (DuetTurn(program=0, tests=(good, TestRun("c", "exited")), has_ended=True), "c: exited"),
+        (DuetTurn(program=0, has_ended=True), "there are no tests"),
+        (DuetTurn(program=0, tests=(good,)), "the tests did not come to their end"),
+        (DuetTurn(program=0, tests=(good,), has_ended=True, lost=""), "the program does not load: "),
+        (DuetTurn(program=0, tests=(good,), has_ended=True, broken=""), "the tests do not load: "),
     ):
         assert not one.has_passed
         assert one.why_not == why

@@ -6,7 +6,7 @@ import pytest
 from duet_parts import kills
 from sandboxes import every_layer
 
-from spiritsafe.tasks.code.duet.duet import TestRun, Turn
+from spiritsafe.tasks.code.duet.duet import DuetTurn, TestRun
 from spiritsafe.tasks.code.duet.kills import FIRST_TURNS, LATER_TURNS, judged_kills, later_order, mutant_cpu_s
 
 GOLD = "def f(xs, k):\n    s = 0\n    for x in xs:\n        if x > k:\n            s += x\n    return s\n"
@@ -94,9 +94,9 @@ def test_checks_kill_as_tests_do() -> None:
     assert found.killed_by == {0: ("check 0", "check 1"), 1: ("check 0", "check 1")}
 
 
-def told(program: int, **tests: str) -> Turn:
+def told(program: int, **tests: str) -> DuetTurn:
     runs = tuple(TestRun(name, outcome) for name, outcome in tests.items())  # type: ignore[arg-type]  # they are outcomes
-    return Turn(program=program, tests=runs, has_ended=True)
+    return DuetTurn(program=program, tests=runs, has_ended=True)
 
 
 def test_where_a_turn_of_the_right_program_is_missing_nothing_is_valid() -> None:
@@ -108,7 +108,7 @@ def test_where_a_turn_of_the_right_program_is_missing_nothing_is_valid() -> None
 
 
 @pytest.mark.parametrize("bad", [told(0, a="failed"), told(0), told(0, a="skipped"), told(0, a="unknown")])
-def test_a_test_that_does_not_always_pass_is_invalid(bad: Turn) -> None:
+def test_a_test_that_does_not_always_pass_is_invalid(bad: DuetTurn) -> None:
     golds = [told(0, a="passed", b="passed")] * (FIRST_TURNS + LATER_TURNS - 1)
     found = judged_kills(["a"], golds[:2], [*golds[2:], bad, told(1, a="failed")], num_mutants=1, layer="x")
     assert found.valid == []
@@ -125,4 +125,4 @@ def test_nobody_can_foresee_the_order() -> None:
 
 def test_a_mutant_may_take_some_times_what_the_right_program_takes() -> None:
     for taken, most in ((0.0, 0.1), (0.004, 0.1), (0.1, 2.0), (4.0, 10.0)):
-        assert mutant_cpu_s([Turn(program=0, cpu_s=taken), Turn(program=0)]) == most
+        assert mutant_cpu_s([DuetTurn(program=0, cpu_s=taken), DuetTurn(program=0)]) == most

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spiritsafe.tasks.code.duet.duet import TestRun, Turn
+from spiritsafe.tasks.code.duet.duet import DuetTurn, TestRun
 from spiritsafe.tasks.code.duet.kills import (
     FIRST_TURNS,
     LATER_TURNS,
@@ -15,11 +15,11 @@ from spiritsafe.tasks.code.duet.kills import (
 NAMES = ("a", "b", "c")
 
 
-def turn(program: int, outcomes: str, *, cpu_s: float = 0.0) -> Turn:
+def turn(program: int, outcomes: str, *, cpu_s: float = 0.0) -> DuetTurn:
     """Of each test a letter: passed, failed, exited, unknown; what is missing did not run."""
     words = {"p": "passed", "f": "failed", "e": "exited", "u": "unknown"}
     runs = tuple(TestRun(name, words[one]) for name, one in zip(NAMES, outcomes, strict=False))  # type: ignore[arg-type]
-    return Turn(program=program, tests=runs, has_ended=len(runs) == len(NAMES), cpu_s=cpu_s)
+    return DuetTurn(program=program, tests=runs, has_ended=len(runs) == len(NAMES), cpu_s=cpu_s)
 
 
 GOLDS = [turn(0, "ppp")] * LATER_TURNS

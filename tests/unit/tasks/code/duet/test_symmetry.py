@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
-from spiritsafe.tasks.code.duet.behaviour import Call
-from spiritsafe.tasks.code.duet.inside.values import encode
+from spiritsafe.tasks.code.duet.behaviour import ProgramCall
+from spiritsafe.tasks.code.duet.inside.values import encoded
 from spiritsafe.tasks.code.duet.symmetry import in_doubt, turned
 from spiritsafe.tasks.sandbox.sandbox import shared_sandbox
 
 
-def calls(*arguments: tuple[Any, ...]) -> list[Call]:
-    return [("f", [encode(each) for each in one]) for one in arguments]
+def calls(*arguments: tuple[Any, ...]) -> list[ProgramCall]:
+    return [("f", [encoded(each) for each in one]) for one in arguments]
 
 
 @pytest.mark.parametrize(

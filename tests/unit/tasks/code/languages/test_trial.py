@@ -6,15 +6,15 @@ from hypothesis import strategies as st
 
 from spiritsafe.tasks.code.languages.signature import CodeSignature, ValueType, is_value
 from spiritsafe.tasks.code.languages.trial import Failure, Trial, TrialOutcome, input_lines
-from spiritsafe.tasks.sandbox.job import Run, RunResult, Step, StepResult, Stop
+from spiritsafe.tasks.sandbox.job import Run, RunResult, RunStep, RunStepResult, Stop
 
-RUN = Run(steps=(Step(argv=("cc",)), Step(argv=("./main",))))
+RUN = Run(steps=(RunStep(argv=("cc",)), RunStep(argv=("./main",))))
 
 
 def heard(
     kind: ValueType, out: str, err: str = "", *, code: int | None = 0, stop: Stop | None = None, num_inputs: int = 1
 ) -> list[TrialOutcome]:
-    steps = (StepResult(code=0), StepResult(code=code, out=out.encode("latin-1"), err=err.encode("latin-1")))
+    steps = (RunStepResult(code=0), RunStepResult(code=code, out=out.encode("latin-1"), err=err.encode("latin-1")))
     result = RunResult(steps=steps, stop=stop, files={}, layer="none")
     return Trial(run=RUN, mark="MARK", result=kind, num_inputs=num_inputs).outcomes(result)
 
@@ -105,13 +105,13 @@ def test_a_run_that_is_ended_from_outside_says_why() -> None:
 
 def test_a_compiler_that_refuses_speaks_for_every_input() -> None:
     trial = Trial(run=RUN, mark="MARK", result="int", num_inputs=2)
-    steps = (StepResult(code=1, err=b"syntax " * 1000), StepResult())
+    steps = (RunStepResult(code=1, err=b"syntax " * 1000), RunStepResult())
     found = trial.outcomes(RunResult(steps=steps, stop=None, files={}, layer="none"))
     assert len(found) == 2
     assert isinstance(found[0], Failure)
     assert found[0].kind == "compile"
     assert len(found[0].reason) < 1100
-    slow = RunResult(steps=(StepResult(), StepResult()), stop="time", files={}, layer="none")
+    slow = RunResult(steps=(RunStepResult(), RunStepResult()), stop="time", files={}, layer="none")
     assert trial.outcomes(slow)[0] == Failure("compile", "the compiler was ended: time")
 
 
@@ -127,7 +127,7 @@ _WORDS = ["MARK", "MARK 0", "MARK 1", "0", "1", "-1", "+2", "²", "!crash", "!no
 def test_whatever_is_said_there_are_outcomes(parts: list[tuple[str, str]], kind: ValueType) -> None:
     """A solution that finds the mark may say anything."""
     said = "".join(word + gap for word, gap in parts)
-    steps = (StepResult(code=0), StepResult(code=0, out=said.encode("latin-1"), err=said.encode("utf-8")))
+    steps = (RunStepResult(code=0), RunStepResult(code=0, out=said.encode("latin-1"), err=said.encode("utf-8")))
     result = RunResult(steps=steps, stop=None, files={}, layer="none")
     found = Trial(run=RUN, mark="MARK", result=kind, num_inputs=2).outcomes(result)
     assert all(isinstance(one, Failure) or is_value(one, kind) for one in found)

@@ -19,7 +19,7 @@ from spiritsafe.tasks.code.mutants.registry import mutants_of
 from spiritsafe.tasks.code.suites import compiled, turns
 from spiritsafe.tasks.code.suites.suite import run_suite
 from spiritsafe.tasks.sandbox.job import Run
-from spiritsafe.tasks.sandbox.layers import layer
+from spiritsafe.tasks.sandbox.layers import strongest_layer
 from spiritsafe.tasks.sandbox.sandbox import Sandbox
 
 WRONG = {
@@ -470,7 +470,7 @@ def test_programs_are_compiled_once_for_all_answers(language: str, monkeypatch: 
 
     monkeypatch.setattr(Sandbox, "run", counted)
     monkeypatch.setattr(Sandbox, "run_pair", counted_pair)
-    sandbox = sandbox_of(layer())
+    sandbox = sandbox_of(strongest_layer())
     tests = suite_text(language, BALANCED.signature, [(["()"], True), (["("], False)])
     found = []
 

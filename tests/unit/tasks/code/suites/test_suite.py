@@ -10,7 +10,7 @@ from spiritsafe.core.errors import TaskError
 from spiritsafe.tasks.code.answer import fenced_blocks
 from spiritsafe.tasks.code.languages.language import languages
 from spiritsafe.tasks.code.suites.suite import run_suite, suite_languages, why_tests
-from spiritsafe.tasks.sandbox.layers import layer
+from spiritsafe.tasks.sandbox.layers import strongest_layer
 
 
 def test_each_language_of_solutions_has_tests() -> None:
@@ -24,7 +24,12 @@ def test_the_example_of_a_prompt_is_found_and_runs(language: str) -> None:
     assert block.word in usable(language).fences
     example = block.code.replace("(...) == ...", "(1, True, 'abc', [1]) == [7]")
     kills = run_suite(
-        sandbox_of(layer()), language, tests=example, signature=MIX, gold=MIXED[language], mutants=[MIXED[language]]
+        sandbox_of(strongest_layer()),
+        language,
+        tests=example,
+        signature=MIX,
+        gold=MIXED[language],
+        mutants=[MIXED[language]],
     )
     assert (kills.broken, len(kills.tests)) == ("", 1)
     assert re.search("first|assert|ended with 1", kills.invalid[kills.tests[0]])

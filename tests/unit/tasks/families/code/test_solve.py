@@ -11,9 +11,9 @@ from code_problems import COBOL, FORTRAN, GOLDS, PYTHON, in_fence, tax_facts, ta
 from spiritsafe.core.records import Problem
 from spiritsafe.tasks.families.code import solve
 from spiritsafe.tasks.families.code.exercises import exam_of
-from spiritsafe.tasks.families.code.solve import SolveVerifier, labelled, question
+from spiritsafe.tasks.families.code.solve import SolveVerifier, labelled_solutions, solve_question
 from spiritsafe.tasks.sandbox.job import Run, RunResult
-from spiritsafe.tasks.sandbox.layers import LAYERS
+from spiritsafe.tasks.sandbox.layers import SANDBOX_LAYERS
 from spiritsafe.tasks.sandbox.sandbox import shared_sandbox
 from spiritsafe.tasks.task import Verifier
 
@@ -49,7 +49,7 @@ def test_right_however_it_is_written(answer: str) -> None:
     verdict = SolveVerifier(("python",)).judge(tax_problem(), answer)
     assert (verdict.status, verdict.score) == ("correct", 1.0), verdict.reason
     assert verdict.reason == "right for all 9 inputs"
-    assert str(verdict.sandbox).partition("+")[0] in LAYERS
+    assert str(verdict.sandbox).partition("+")[0] in SANDBOX_LAYERS
     assert (verdict.verifier, verdict.version) == ("code.solve", "1")
     assert "def tax_of" in str(verdict.answer)
 
@@ -96,7 +96,7 @@ def test_other_languages(language: str) -> None:
     gold = GOLDS[language]
     verdict = verifier.judge(problem, f"Here:\n\n{in_fence(gold, language)}")
     assert verdict.status == "correct", verdict.reason
-    assert str(verdict.sandbox).partition("+")[0] in LAYERS
+    assert str(verdict.sandbox).partition("+")[0] in SANDBOX_LAYERS
     assert judged(in_fence(gold, ""), problem, verifier)[0] == "correct"
     assert judged(in_fence(gold.replace("100", "104"), language), problem, verifier) == (
         "wrong",
@@ -131,7 +131,7 @@ def test_what_it_shall_give_never_enters_the_sandbox(monkeypatch: pytest.MonkeyP
 
 def test_labelled_answers_are_what_they_say() -> None:
     exam = exam_of(tax_facts())
-    found = labelled(exam, "key")
+    found = labelled_solutions(exam, "key")
     verifier = SolveVerifier(("python",))
     kinds = {one.kind for one in found}
     assert {"gold among words", "gold in a plain fence", "gold in other words"} <= kinds
@@ -146,14 +146,14 @@ def test_labelled_answers_are_what_they_say() -> None:
 
 def test_a_constant_is_a_wrong_answer_only_where_results_differ() -> None:
     same = exam_of(tax_facts(cents=(0, 1, 2, 3)))
-    assert "constant" not in {one.kind for one in labelled(same, "key")}
+    assert "constant" not in {one.kind for one in labelled_solutions(same, "key")}
 
 
 @pytest.mark.parametrize("language", ["fortran", "cobol"])
 def test_labelled_answers_of_other_languages(language: str) -> None:
     usable(language)
     problem, verifier = tax_problem(language), SolveVerifier((language,))
-    found = labelled(exam_of(problem.facts), "key")
+    found = labelled_solutions(exam_of(problem.facts), "key")
     assert "hacks" not in {one.kind for one in found}
     for one in found:
         for text in one.texts:
@@ -162,15 +162,15 @@ def test_labelled_answers_of_other_languages(language: str) -> None:
 
 def test_the_question_shows_the_heading_and_the_examples_and_no_more() -> None:
     exam = exam_of(tax_facts())
-    asked = question(exam, "Tax is a fifth above 100.", [([50], 0), ([10**12], 2 * 10**11)])
+    asked = solve_question(exam, "Tax is a fifth above 100.", [([50], 0), ([10**12], 2 * 10**11)])
     assert asked.startswith(
         "Write a function in Python.\n\nTax is a fifth above 100.\n\n```python\ndef tax_of(cents: int)"
     )
     assert asked.count(" gives ") == 2
     assert f"tax_of(50) gives 0\ntax_of({10**12}) gives {2 * 10**11}" in asked
     assert "999" not in asked  # which is tested
-    assert "Examples" not in question(exam, "x", [])
+    assert "Examples" not in solve_question(exam, "x", [])
     code = asked.partition("```python\n")[2].partition("```")[0]
     assert ast.parse(code)
     assert "// 5" not in asked  # no gold
-    assert COBOL not in question(exam_of(tax_facts("cobol")), "x", [])
+    assert COBOL not in solve_question(exam_of(tax_facts("cobol")), "x", [])

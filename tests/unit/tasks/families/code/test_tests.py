@@ -14,7 +14,7 @@ from spiritsafe.tasks.code.hacks import TEST_HACKS, test_hacks
 from spiritsafe.tasks.families.code import tests as module
 from spiritsafe.tasks.families.code.exercises import exam_of
 from spiritsafe.tasks.families.code.gold_tests import gold_tests
-from spiritsafe.tasks.sandbox.layers import LAYERS
+from spiritsafe.tasks.sandbox.layers import SANDBOX_LAYERS
 
 INPUTS = (0, 1, -5, 99, 100, 101, 102, 104, 105, 106, 499, 500, 999, 1000, 10**12, 37, 110, 95, 200, 201)
 PROBLEM = Problem(
@@ -45,7 +45,7 @@ def test_the_gold_tests_hold_all_inputs_and_are_right() -> None:
         assert f"assert tax_of({one}) == {tax(one)}\n" in text
     verdict = judged(in_fence(text))
     assert (verdict.status, verdict.score) == ("correct", 1.0), verdict.reason
-    assert str(verdict.sandbox).partition("+")[0] in LAYERS
+    assert str(verdict.sandbox).partition("+")[0] in SANDBOX_LAYERS
     assert verdict.reason.startswith("20 of 20 tests hold, and kill ")
 
 
@@ -115,7 +115,7 @@ def test_no_tests_at_all(answer: str, status: str, reason: str) -> None:
 
 
 def test_plain_asserts_and_unittest_are_tests_too() -> None:
-    for one in module.labelled(exam_of(PROBLEM.facts), "key"):
+    for one in module.labelled_tests(exam_of(PROBLEM.facts), "key"):
         for text in one.texts:
             verdict = judged(text)
             assert (verdict.status == "correct") == one.is_right, (one.kind, text, verdict.reason)
@@ -126,7 +126,7 @@ def test_hacks_are_spread_over_the_problems() -> None:
     tried = [
         text
         for key in map(str, range(40))
-        for one in module.labelled(exam, key)
+        for one in module.labelled_tests(exam, key)
         if one.kind == "hacks"
         for text in one.texts
     ]
@@ -167,7 +167,7 @@ def test_the_version_says_what_scores_hang_on() -> None:
 
 
 def test_the_question_shows_the_code_and_no_input() -> None:
-    asked = module.question(exam_of(PROBLEM.facts))
+    asked = module.tests_question(exam_of(PROBLEM.facts))
     assert f"```python\n{PYTHON.rstrip()}\n```" in asked
     assert "Every test must pass on this code" in asked
     assert "999" not in asked

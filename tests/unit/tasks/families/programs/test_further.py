@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from spiritsafe.tasks.code.duet.inside.values import decode
+from spiritsafe.tasks.code.duet.inside.values import decoded
 from spiritsafe.tasks.families.programs.further import Further, further_of
 from spiritsafe.tasks.families.programs.judges import judge_python
 from spiritsafe.tasks.families.programs.layouts import AskedProgram, asked_of
@@ -51,14 +51,14 @@ def test_further_inputs_reject_what_published_tests_let_pass_and_no_right_progra
 
 def test_further_inputs_are_new_and_hold_what_the_gold_gives() -> None:
     further = further_of(LONGEST, 12)
-    given = [(decode(arguments[0]), decode(result)) for arguments, result in further.calls]
+    given = [(decoded(arguments[0]), decoded(result)) for arguments, result in further.calls]
     assert all(max(map(len, words)) == result for words, result in given)
     assert [words for words, _ in given if words in (["ab", "xyz"], ["q", "rst", "uvwx"], ["m"], [])] == []
     assert len({str(words) for words, _ in given}) == 12
 
 
 def test_of_the_examples_only_those_that_the_gold_agrees_with_are_known() -> None:
-    known = [decode(arguments[0]) for _, arguments in further_of(LONGEST, 12).known]
+    known = [decoded(arguments[0]) for _, arguments in further_of(LONGEST, 12).known]
     assert known == [["ab", "xyz"], ["q", "rst", "uvwx"], ["m"], ["a", "bcd"]]
 
 
@@ -115,14 +115,14 @@ def test_inputs_for_which_the_gold_gives_no_value_or_another_each_time_are_left_
     test = "def check(f):\n    assert f(3) == 3\n    assert f(5) == 5\n    assert f(6) == 6\n"
     problem = asked(gold, test, prompt='import time\ndef same(n):\n    """Do it."""\n', entry="same")
     further = further_of(problem, 20)
-    assert [decode(arguments[0]) for arguments, _ in further.calls] == [2]
+    assert [decoded(arguments[0]) for arguments, _ in further.calls] == [2]
 
 
 def test_inputs_with_a_result_of_another_type_are_left_out() -> None:
     gold = "    return n if n > 2 else None\n"
     test = "def check(f):\n    assert f(3) == 3\n    assert f(5) == 5\n"
     problem = asked(gold, test, prompt='def same(n):\n    """Do it."""\n', entry="same")
-    assert {decode(arguments[0]) for arguments, _ in further_of(problem, 20).calls} == {4, 6}
+    assert {decoded(arguments[0]) for arguments, _ in further_of(problem, 20).calls} == {4, 6}
 
 
 def test_inputs_with_several_right_results_are_left_out() -> None:
@@ -130,7 +130,7 @@ def test_inputs_with_several_right_results_are_left_out() -> None:
     test = "def check(f):\n    assert f(['a', 'bc']) == 'bc'\n    assert f(['abc', 'b']) == 'abc'\n"
     test += "    assert f(['p', 'qrs', 'tu']) == 'qrs'\n"
     problem = asked(gold, test, prompt='def longest(words):\n    """One of the longest words."""\n')
-    given = [decode(arguments[0]) for arguments, _ in further_of(problem, 20).calls]
+    given = [decoded(arguments[0]) for arguments, _ in further_of(problem, 20).calls]
     assert len(given) == 20
     assert all(len({word for word in words if len(word) == len(max(words, key=len))}) == 1 for words in given)
 
@@ -139,4 +139,4 @@ def test_inputs_that_take_the_gold_long_are_left_out() -> None:
     gold = "    for _ in range(1000 * n if n > 4 else 1):\n        for _ in range(9): pass\n    return n\n"
     test = "def check(f):\n    assert f(3) == 3\n    assert f(5) == 5\n"
     problem = asked(gold, test, prompt='def same(n):\n    """Do it."""\n', entry="same")
-    assert {decode(arguments[0]) for arguments, _ in further_of(problem, 20).calls} == {2, 4}
+    assert {decoded(arguments[0]) for arguments, _ in further_of(problem, 20).calls} == {2, 4}

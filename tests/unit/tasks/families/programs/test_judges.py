@@ -11,25 +11,25 @@ from sandboxes import sandbox_of
 
 from spiritsafe.tasks.families.programs.judges import Judged, in_order, judge_cobol, judge_python
 from spiritsafe.tasks.families.programs.layouts import asked_of
-from spiritsafe.tasks.sandbox.layers import LAYERS, layer
+from spiritsafe.tasks.sandbox.layers import SANDBOX_LAYERS, strongest_layer
 
 
 def python(program: str, row: dict[str, Any] | None = None) -> Judged:
     asked = asked_of(row or human_eval(), "x")
-    return judge_python(sandbox_of(layer()), program, asked.suite, asked.entry)
+    return judge_python(sandbox_of(strongest_layer()), program, asked.suite, asked.entry)
 
 
 def cobol(program: str, row: dict[str, Any] | None = None) -> Judged:
     usable("cobol")
     asked = asked_of(row or cobol_eval(), "x")
-    return judge_cobol(sandbox_of(layer()), program, asked.suite, asked.entry)
+    return judge_cobol(sandbox_of(strongest_layer()), program, asked.suite, asked.entry)
 
 
 def test_a_right_program() -> None:
     judged = python(PROMPT + BODY)
     assert judged.is_right, judged.reason
     assert judged.reason == "all checks passed"
-    assert judged.layer.partition("+")[0] in LAYERS
+    assert judged.layer.partition("+")[0] in SANDBOX_LAYERS
     assert python("def thrice(x): return x * 3\n", mbpp()).is_right
 
 
@@ -72,7 +72,7 @@ def test_a_cobol_program() -> None:
     judged = cobol(COBOL_PROMPT + COBOL_BODY)
     assert judged.is_right, judged.reason
     assert judged.reason == "all 3 tests passed"
-    assert judged.layer.partition("+")[0] in LAYERS
+    assert judged.layer.partition("+")[0] in SANDBOX_LAYERS
 
 
 @pytest.mark.parametrize(

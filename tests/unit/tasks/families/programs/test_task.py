@@ -204,7 +204,7 @@ def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         verdict = task.grade(problem, in_fence("x", "cobol"))
     assert verdict.status == "unscored"
     assert "COBOL code cannot be run here: cobc is missing" in verdict.reason
-    monkeypatch.setattr(layers, "why_not", lambda name: f"no {name}")
+    monkeypatch.setattr(layers, "why_no_layer", lambda name: f"no {name}")
     for attempt in (lambda: GraderPool(task), lambda: audit_task(task, count=1)):
         with pytest.raises(TaskError, match="There is no sandbox here"):
             attempt()

@@ -13,7 +13,7 @@ from sandboxes import every_layer, sandbox_of
 
 from spiritsafe.tasks.sandbox.attacks import programs
 from spiritsafe.tasks.sandbox.attacks.table import AttackResult, outside, run_attack
-from spiritsafe.tasks.sandbox.job import Run, RunResult, StepResult
+from spiritsafe.tasks.sandbox.job import Run, RunResult, RunStepResult
 
 
 @every_layer
@@ -38,7 +38,7 @@ class NoWalls:
                 Path(folder, name).write_text(str(text))
             command = [sys.executable, "attack.py", *run.steps[0].arguments]
             done = subprocess.run(command, capture_output=True, cwd=folder, check=False)
-        step = StepResult(code=done.returncode, out=done.stdout, err=done.stderr)
+        step = RunStepResult(code=done.returncode, out=done.stdout, err=done.stderr)
         return RunResult(steps=(step,), stop=None, files={}, layer="none")
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from spiritsafe.tasks.sandbox import landlock, walls
 from spiritsafe.tasks.sandbox.inside import fork_server, kernel, run
-from spiritsafe.tasks.sandbox.job import Run, Step
+from spiritsafe.tasks.sandbox.job import Run, RunStep
 
 pytestmark = pytest.mark.skipif(
     not kernel.landlock_version() or landlock._interpreter() is None, reason="no Landlock, or no Python for it"
@@ -35,9 +35,9 @@ class Server:
         message: dict[str, Any] = json.loads(self.channel.recv(4096) or b"{}")
         return message
 
-    def begin(self, number: int, source: str, *, more: tuple[Step, ...] = ()) -> None:
+    def begin(self, number: int, source: str, *, more: tuple[RunStep, ...] = ()) -> None:
         """Begin a run of a Python file; its outputs are read from ``ends``."""
-        what = Run(files={"a.py": source}, steps=(Step(python="a.py"), *more))
+        what = Run(files={"a.py": source}, steps=(RunStep(python="a.py"), *more))
         task = os.memfd_create("task")
         os.write(task, json.dumps(what.to_json()).encode())
         os.lseek(task, 0, os.SEEK_SET)
@@ -84,7 +84,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 def test_it_says_when_it_is_ready_and_when_a_run_has_ended(start: Callable[..., Server], tmp_path: Path) -> None:
     server = start()
     assert server.hear() == {"ready": True}
-    server.begin(7, "print('said')\nopen('left', 'w')", more=(Step(argv=("/bin/ls",)),))
+    server.begin(7, "print('said')\nopen('left', 'w')", more=(RunStep(argv=("/bin/ls",)),))
     assert server.hear() == {"ended": 7}
     assert (server.read(7, 0), server.read(7, 2)) == (b"said\n", b"a.py\nleft\n")
     lines = [json.loads(line) for line in server.read(7, -1).splitlines()]

@@ -7,7 +7,7 @@ import pytest
 from sandboxes import every_layer, sandbox_of
 
 from spiritsafe.tasks.sandbox import landlock, walls
-from spiritsafe.tasks.sandbox.job import Run, Step
+from spiritsafe.tasks.sandbox.job import Run, RunStep
 
 PROGRAMS = {
     "arguments": "import sys; print(sys.argv, __name__, __file__, sys.modules['__main__'].__name__)",
@@ -88,7 +88,7 @@ def reference(layer: str, files: dict[str, str | bytes], path: str, folder: Path
 
 
 def ours(layer: str, files: dict[str, str | bytes], path: str) -> tuple[int | None, bytes, bytes, object]:
-    step = Step(python=path, arguments=("one", "two"), stdin="a\nb")
+    step = RunStep(python=path, arguments=("one", "two"), stdin="a\nb")
     result = sandbox_of(layer).run(Run(files=files, steps=(step,), collect=("written",)))
     return result.steps[0].code, result.steps[0].out, result.steps[0].err, result.files.get("written")
 

@@ -13,7 +13,7 @@ from sandboxes import every_layer, sandbox_of
 
 from spiritsafe.tasks.sandbox.inside import run as module
 from spiritsafe.tasks.sandbox.inside.run import Setting, folder_of
-from spiritsafe.tasks.sandbox.job import MOST_STEPS, Limits, Run, RunResult, Step
+from spiritsafe.tasks.sandbox.job import MOST_STEPS, Limits, Run, RunResult, RunStep
 
 FACTS = """
 import ctypes, json, os, resource, signal, struct
@@ -45,7 +45,7 @@ def run_one(layer: str, **what: Any) -> RunResult:
 def facts(layer: str, limits: Limits, *, is_warm: bool) -> dict[str, Any]:
     """What a program finds itself in, in the warm interpreter or as a process of its own."""
     programs = "import sys, os; os.execv(sys.executable, [sys.executable, 'facts.py'])"
-    step = Step(python="facts.py" if is_warm else "starts.py")
+    step = RunStep(python="facts.py" if is_warm else "starts.py")
     result = run_one(layer, files={"facts.py": FACTS, "starts.py": programs}, steps=(step,), limits=limits)
     found: dict[str, Any] = json.loads(result.steps[0].text or result.steps[0].errors)
     return found
@@ -75,7 +75,7 @@ def test_a_step_has_no_rights_and_its_limits(layer: str, is_warm: bool) -> None:
 
 @every_layer
 def test_programs_that_are_no_python_ignore_no_signal(layer: str) -> None:
-    result = run_one(layer, steps=(Step(argv=("/bin/sh", "-c", "yes | head -n 1; yes 2>&1 > full | cat")),))
+    result = run_one(layer, steps=(RunStep(argv=("/bin/sh", "-c", "yes | head -n 1; yes 2>&1 > full | cat")),))
     # `yes` that heard of the closed pipe, and not by signal, would say so
     assert result.steps[0].text == "y\n"
     assert "File size limit exceeded" in result.steps[0].errors
@@ -88,7 +88,7 @@ def test_the_environment_is_four_names_and_what_is_given(
     layer: str, is_python: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECRET_KEY", "hidden")
-    step = Step(python="a.py") if is_python else Step(argv=("/usr/bin/env",))
+    step = RunStep(python="a.py") if is_python else RunStep(argv=("/usr/bin/env",))
     source = "import os\nfor name, value in os.environ.items(): print(f'{name}={value}')"
     result = run_one(layer, files={"a.py": source}, steps=(step,), environment={"OWN": "ü", "LANG": "C"})
     found = dict(line.split("=", 1) for line in result.steps[0].text.splitlines())
@@ -100,7 +100,7 @@ def test_the_environment_is_four_names_and_what_is_given(
 @every_layer
 def test_home_can_be_written_to(layer: str) -> None:
     source = "import os, tempfile; open(os.environ['HOME'] + '/x', 'w'); print(tempfile.TemporaryFile().fileno() > 2)"
-    result = run_one(layer, files={"a.py": source}, steps=(Step(python="a.py"),))
+    result = run_one(layer, files={"a.py": source}, steps=(RunStep(python="a.py"),))
     assert result.steps[0].text == "True\n", result.steps[0].errors
 
 
@@ -113,7 +113,11 @@ def test_standard_input_is_whole_and_can_be_sought_in(layer: str) -> None:
     result = run_one(
         layer,
         files={"a.py": source + "print(len(data), len(sys.stdin.buffer.read()))"},
-        steps=(Step(python="a.py", stdin=text), Step(argv=("/usr/bin/wc", "-c"), stdin=text), Step(argv=("/bin/cat",))),
+        steps=(
+            RunStep(python="a.py", stdin=text),
+            RunStep(argv=("/usr/bin/wc", "-c"), stdin=text),
+            RunStep(argv=("/bin/cat",)),
+        ),
     )
     size = len(text.encode("utf-8", "surrogatepass"))
     assert result.steps[0].out.startswith(text.encode("utf-8", "surrogatepass")[:12])
@@ -135,7 +139,7 @@ def test_later_steps_run_only_if_those_that_must_went_well(layer: str) -> None:
         (("/no/such/program",), True, [125, None]),
         (("/no/such/program",), False, [125, 0]),
     ):
-        result = run_one(layer, steps=(Step(argv=first, must=must), Step(argv=works)))
+        result = run_one(layer, steps=(RunStep(argv=first, must=must), RunStep(argv=works)))
         found = [step.code for step in result.steps]
         assert found == codes or (first == killed and found == [-24, *codes[1:]]), first
         assert result.steps[1].text == ("ran\n" if codes[1] == 0 else "")
@@ -144,13 +148,13 @@ def test_later_steps_run_only_if_those_that_must_went_well(layer: str) -> None:
 
 @every_layer
 def test_a_program_that_is_missing_is_named(layer: str) -> None:
-    result = run_one(layer, steps=(Step(argv=("/no/such/program",)),))
+    result = run_one(layer, steps=(RunStep(argv=("/no/such/program",)),))
     assert "No such file" in result.steps[0].errors
 
 
 @every_layer
 def test_programs_are_found_by_name(layer: str) -> None:
-    assert run_one(layer, steps=(Step(argv=("expr", "2", "+", "2")),)).steps[0].text == "4\n"
+    assert run_one(layer, steps=(RunStep(argv=("expr", "2", "+", "2")),)).steps[0].text == "4\n"
 
 
 @every_layer
@@ -176,7 +180,7 @@ if os.path.exists("alive"):
 time.sleep(0.2)
 print(os.path.exists("alive"))
 """
-    steps = (Step(python="leaves.py"), Step(python="looks.py"))
+    steps = (RunStep(python="leaves.py"), RunStep(python="looks.py"))
     result = run_one(layer, files={"leaves.py": leaves, "looks.py": looks}, steps=steps)
     alive = "False" if layer == "namespaces" else "True"  # there it is ended with its run
     assert result.steps[1].text == f"left False\n{alive}\n", result.steps[1].errors
@@ -186,7 +190,7 @@ print(os.path.exists("alive"))
 def test_files_are_as_they_were_given(layer: str) -> None:
     every = bytes(range(256))
     files = {"a.bin": every, "deep/er/b": "ü\r\n\0\ud800", "empty": "", "c": b""}
-    result = run_one(layer, files=files, steps=(Step(argv=("/bin/true",)),), collect=tuple(files))
+    result = run_one(layer, files=files, steps=(RunStep(argv=("/bin/true",)),), collect=tuple(files))
     assert result.files == {
         name: text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass") for name, text in files.items()
     }
@@ -221,7 +225,7 @@ os.link("fits", "again")
         "a.py/x",
         "/etc/passwd",
     )
-    result = run_one(layer, files={"a.py": source}, steps=(Step(python="a.py"),), collect=wanted)
+    result = run_one(layer, files={"a.py": source}, steps=(RunStep(python="a.py"),), collect=wanted)
     assert result.steps[0].code == 0, result.steps[0].errors
     assert {name: len(data) for name, data in result.files.items()} == dict.fromkeys(
         ("fits", "again"), module._MOST_FILE_BYTES
@@ -230,13 +234,13 @@ os.link("fits", "again")
 
 @every_layer
 def test_files_are_collected_though_steps_failed(layer: str) -> None:
-    steps = (Step(argv=("/bin/sh", "-c", "echo x > made; exit 1")), Step(argv=("/bin/true",)))
+    steps = (RunStep(argv=("/bin/sh", "-c", "echo x > made; exit 1")), RunStep(argv=("/bin/true",)))
     assert run_one(layer, steps=steps, collect=("made",)).files == {"made": b"x\n"}
 
 
 @every_layer
 def test_a_run_can_have_the_most_steps(layer: str) -> None:
-    steps = tuple(Step(argv=("/bin/cat",), stdin=str(number)) for number in range(MOST_STEPS))
+    steps = tuple(RunStep(argv=("/bin/cat",), stdin=str(number)) for number in range(MOST_STEPS))
     result = run_one(layer, steps=steps)
     assert [step.text for step in result.steps] == [str(number) for number in range(MOST_STEPS)]
 
@@ -260,7 +264,7 @@ except OSError as error:
     pass
 print("alive", os.getppid() == parent)
 """
-    result = run_one(layer, files={"a.py": source}, steps=(Step(python="a.py"),))
+    result = run_one(layer, files={"a.py": source}, steps=(RunStep(python="a.py"),))
     assert result.steps[0].text == "True\n" * 4 + "alive True\n", result.steps[0].errors
     assert result.steps[0].code == 0
 

@@ -15,7 +15,7 @@ from spiritsafe.tasks.sandbox.inside.seccomp import (
     _REFUSED,
     _SIGNALS,
     _SOCKET,
-    ARCHITECTURES,
+    PROCESSORS,
     filter_program,
 )
 
@@ -24,12 +24,12 @@ HEADERS = {
     "x86_64": Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"),
     "aarch64": Path("/usr/include/asm-generic/unistd.h"),
 }
-every_processor = pytest.mark.parametrize("processor", ARCHITECTURES)
+every_processor = pytest.mark.parametrize("processor", PROCESSORS)
 
 
 def answer(program: bytes, processor: str, number: int, *arguments: int) -> int:
     """What the kernel's machine says, as seccomp(2) and its source describe it."""
-    data = struct.pack("<IIQ6Q", number, ARCHITECTURES[processor], 0, *[*arguments, 0, 0, 0, 0, 0, 0][:6])
+    data = struct.pack("<IIQ6Q", number, PROCESSORS[processor], 0, *[*arguments, 0, 0, 0, 0, 0, 0][:6])
     instructions = list(struct.iter_unpack("<HBBI", program))
     place = accumulator = 0
     while True:
@@ -51,7 +51,7 @@ def test_calls_that_reach_out_are_refused_and_others_are_not(
     processor: str, has_namespaces: bool, leaves_nothing: bool
 ) -> None:
     program = filter_program(processor, has_namespaces=has_namespaces, leaves_nothing=leaves_nothing)
-    column = list(ARCHITECTURES).index(processor)
+    column = list(PROCESSORS).index(processor)
     special = {numbers[column] for numbers in (_CLONE, _CLONE3, _SOCKET, _IOCTL, _PRLIMIT)}
     refused = {numbers[column] for numbers in _REFUSED.values()}
     signals = {numbers[column] for numbers in _SIGNALS.values()}
@@ -66,7 +66,7 @@ def test_calls_that_reach_out_are_refused_and_others_are_not(
 
 @every_processor
 def test_arguments_decide(processor: str) -> None:
-    column = list(ARCHITECTURES).index(processor)
+    column = list(PROCESSORS).index(processor)
     inside = filter_program(processor, has_namespaces=True)
     alone = filter_program(processor, has_namespaces=False)
     fork, thread = 0x01200011, 0x003D0F00
@@ -88,7 +88,7 @@ def test_arguments_decide(processor: str) -> None:
 @every_processor
 def test_other_processors_numbers_end_the_process(processor: str) -> None:
     program = filter_program(processor, has_namespaces=True)
-    other = next(name for name in ARCHITECTURES if name != processor)
+    other = next(name for name in PROCESSORS if name != processor)
     assert answer(program, other, 0) == END
     if processor == "x86_64":
         assert answer(program, processor, 0x40000000) == END
@@ -105,7 +105,7 @@ def test_numbers_are_those_of_the_kernels_headers(processor: str) -> None:
         pytest.skip(f"{HEADERS[processor]} is not installed")
     text = HEADERS[processor].read_text("ascii")
     known = {name.removeprefix("3264_"): int(n) for name, n in re.findall(r"#define __NR3?2?6?4?_(\w+)\s+(\d+)", text)}
-    column = list(ARCHITECTURES).index(processor)
+    column = list(PROCESSORS).index(processor)
     special = {"clone": _CLONE, "clone3": _CLONE3, "socket": _SOCKET, "ioctl": _IOCTL, "prlimit64": _PRLIMIT}
     for name, numbers in (_REFUSED | _SIGNALS | _PRIORITIES | special).items():
         assert known.get(name) == numbers[column], name

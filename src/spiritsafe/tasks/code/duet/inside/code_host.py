@@ -18,17 +18,17 @@ from typing import Any
 
 from spiritsafe.tasks.code.duet.inside.channel import ChannelLost, hear, say
 from spiritsafe.tasks.code.duet.inside.fenced import fork_fenced, wait_for
-from spiritsafe.tasks.code.duet.inside.values import NotPlainError, decode, encode
+from spiritsafe.tasks.code.duet.inside.values import NotPlainError, decoded, encoded
 
-MODULE = "solution"
+_MODULE = "solution"
 
 
 def load_module(source: str) -> types.ModuleType:
     """Run a program as the module ``solution``."""
-    module = types.ModuleType(MODULE)
-    module.__dict__["__file__"] = f"{MODULE}.py"
-    sys.modules[MODULE] = module
-    exec(compile(source, f"{MODULE}.py", "exec"), module.__dict__)
+    module = types.ModuleType(_MODULE)
+    module.__dict__["__file__"] = f"{_MODULE}.py"
+    sys.modules[_MODULE] = module
+    exec(compile(source, f"{_MODULE}.py", "exec"), module.__dict__)
     return module
 
 
@@ -44,7 +44,7 @@ def _manifest(module: types.ModuleType) -> dict[str, Any]:
             names[name] = {"call": name}
         else:
             with suppress(NotPlainError):
-                names[name] = {"value": encode(value, strict=True)}
+                names[name] = {"value": encoded(value, strict=True)}
     return names
 
 
@@ -55,8 +55,8 @@ def _builtin(kind: type[BaseException]) -> str:
 
 
 def _call(module: types.ModuleType, message: dict[str, Any]) -> dict[str, Any]:
-    arguments = [decode(each) for each in message["arguments"]]
-    named = {name: decode(each) for name, each in message["named"].items()}
+    arguments = [decoded(each) for each in message["arguments"]]
+    named = {name: decoded(each) for name, each in message["named"].items()}
     try:
         result = vars(module)[message["call"]](*arguments, **named)
         reply: dict[str, Any] = {"value": _encoded(result)}
@@ -73,7 +73,7 @@ def _call(module: types.ModuleType, message: dict[str, Any]) -> dict[str, Any]:
 
 def _encoded(value: object) -> Any:
     try:
-        return encode(value)
+        return encoded(value)
     except NotPlainError as error:
         return ["opaque", str(error)]
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from spiritsafe.tasks.code.duet.inside.code_host import load_module
 from spiritsafe.tasks.code.duet.inside.fenced import fork_fenced, wait_for
-from spiritsafe.tasks.code.duet.inside.values import NotPlainError, decode, encode
+from spiritsafe.tasks.code.duet.inside.values import NotPlainError, decoded, encoded
 
 _FEWEST_CPU_S, _TIMES_CPU = 0.2, 20
 
@@ -80,11 +80,13 @@ _TIMES_ALL = 100
 
 
 def _result(module: Any, name: str, given: list[Any], is_whole: bool, steps: _Steps) -> str:
-    arguments = [decode(each) for each in given]
+    arguments = [decoded(each) for each in given]
     random.seed(0)
     try:
         result = steps.call(getattr(module, name), arguments)
-        return _whole(encode(result)) if is_whole else _digest([encode(result), [encode(each) for each in arguments]])
+        return (
+            _whole(encoded(result)) if is_whole else _digest([encoded(result), [encoded(each) for each in arguments]])
+        )
     except _TooLong:
         return "!long"
     except NotPlainError as error:

@@ -23,9 +23,9 @@ from typing import Any
 from spiritsafe.tasks.code.duet.inside import some_pytest
 from spiritsafe.tasks.code.duet.inside.channel import ChannelLost, hear, say
 from spiritsafe.tasks.code.duet.inside.fenced import fork_fenced, wait_for
-from spiritsafe.tasks.code.duet.inside.values import decode, encode, update
+from spiritsafe.tasks.code.duet.inside.values import decoded, encoded, update
 
-MODULE = "solution"
+_MODULE = "solution"
 _MOST_TESTS = 200
 _MOST_REPORT_BYTES = 1 << 20
 _MOST_CALLS = 400
@@ -64,9 +64,9 @@ class _Code:
                 found[name] = self._function(name)
             elif "error" in what:
                 base = getattr(builtins, what["error"])
-                found[name] = self._errors[name] = type(name, (base,), {"__module__": MODULE})
+                found[name] = self._errors[name] = type(name, (base,), {"__module__": _MODULE})
             else:
-                found[name] = decode(what["value"])
+                found[name] = decoded(what["value"])
         return found
 
     def _ask(self, message: dict[str, Any] | None) -> dict[str, Any]:
@@ -81,18 +81,18 @@ class _Code:
 
     def _function(self, name: str) -> Callable[..., Any]:
         def call(*arguments: Any, **named: Any) -> Any:
-            sent = [encode(each, strict=True) for each in arguments]
-            sent_named = {key: encode(each, strict=True) for key, each in named.items()}
+            sent = [encoded(each, strict=True) for each in arguments]
+            sent_named = {key: encoded(each, strict=True) for key, each in named.items()}
             if len(self.calls) < _MOST_CALLS and not named:
                 self.calls.append([name, sent])
             reply = self._ask({"call": name, "arguments": sent, "named": sent_named})
             for old, new in zip(arguments, reply.get("arguments", ()), strict=False):
-                update(old, decode(new))
+                update(old, decoded(new))
             for key, new in reply.get("named", {}).items():
-                update(named[key], decode(new))
+                update(named[key], decoded(new))
             if "raised" in reply:
                 raise self._error(reply)
-            return decode(reply["value"])
+            return decoded(reply["value"])
 
         call.__name__ = call.__qualname__ = name
         return call
@@ -103,7 +103,7 @@ class _Code:
         if not (isinstance(kind, type) and issubclass(kind, BaseException)):
             return CodeLost("the code raised nonsense")
         try:
-            return kind(*(decode(word) for word in reply["words"]))
+            return kind(*(decoded(word) for word in reply["words"]))
         except Exception:  # noqa: BLE001  some kinds want other arguments than they keep
             return CodeLost(f"the code raised {kind.__name__}")
 
@@ -153,11 +153,11 @@ def _words(error: BaseException) -> str:
 
 
 _PRELUDE, _CHECK = "prelude", "check "
-Part = tuple[str, types.CodeType]
+TestsPiece = tuple[str, types.CodeType]
 """A piece of a module, and the name of the test that it is; "" where it is none, "prelude" where it comes before."""
 
 
-def _parts(job: dict[str, Any]) -> list[Part]:
+def _parts(job: dict[str, Any]) -> list[TestsPiece]:
     """The module of tests: whole, with the checks behind it; or in pieces, where asserts that stand alone are tests.
 
     Compiled once, before any turn.
@@ -175,7 +175,7 @@ def _parts(job: dict[str, Any]) -> list[Part]:
     return parts
 
 
-def _tests(parts: list[Part], namespace: dict[str, Any]) -> Iterator[tuple[str, Callable[[], Any]]]:
+def _tests(parts: list[TestsPiece], namespace: dict[str, Any]) -> Iterator[tuple[str, Callable[[], Any]]]:
     """What stands alone, in its place; then, unless there are checks, functions, methods and unittest's."""
     for name, code in parts:
         if name:
@@ -208,13 +208,13 @@ def _run_case(case: unittest.TestCase) -> None:
 
 
 def _turn(
-    parts: list[Part] | str, channel: socket.socket, descriptor: int, *, wanted: list[str] | None, record: bool
+    parts: list[TestsPiece] | str, channel: socket.socket, descriptor: int, *, wanted: list[str] | None, record: bool
 ) -> None:
     """In a process of its own: all tests against one program."""
     report, code = _Report(descriptor), _Code(channel)
-    module, pytest = types.ModuleType(MODULE), some_pytest.as_pytest()
+    module, pytest = types.ModuleType(_MODULE), some_pytest.as_pytest()
     tests = types.ModuleType("tests")
-    sys.modules.update({MODULE: module, "pytest": pytest, "tests": tests})
+    sys.modules.update({_MODULE: module, "pytest": pytest, "tests": tests})
     namespace = tests.__dict__
     try:
         try:
@@ -266,7 +266,7 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # else the turns share its place in the file
     channel = socket.socket(fileno=3)
     try:
-        parts: list[Part] | str = _parts(job)
+        parts: list[TestsPiece] | str = _parts(job)
     except Exception as error:  # noqa: BLE001  the text may be anything
         parts = f"{type(error).__name__}: {_words(error)}"
     gc.collect()

@@ -47,7 +47,7 @@ class Opaque:
         return f"<{self._kind} that is no plain value>"
 
 
-def encode(value: object, *, strict: bool = False) -> Any:
+def encoded(value: object, *, strict: bool = False) -> Any:
     """A value as JSON.
 
     Args:
@@ -151,7 +151,7 @@ _MAPPINGS: dict[str, Callable[[dict[Any, Any]], Any]] = {
 }
 
 
-def decode(data: Any) -> Any:
+def decoded(data: Any) -> Any:
     """The value that JSON means.
 
     Raises:

@@ -79,7 +79,7 @@ class CobolStatement:
         return self.words[0].up
 
 
-def statements_of(words: Sequence[ProgramWord]) -> Iterator[CobolStatement]:
+def cobol_statements(words: Sequence[ProgramWord]) -> Iterator[CobolStatement]:
     """The statements of procedures, in order; those inside others follow them."""
     place = 0
     while place < len(words):

@@ -12,7 +12,7 @@ from dataclasses import replace
 from spiritsafe.core.errors import TaskError
 from spiritsafe.tasks.code.mutants.cobol_words.conditions import Relation, conditions_of, relations_of
 from spiritsafe.tasks.code.mutants.cobol_words.literals import CobolFault, literal_changes
-from spiritsafe.tasks.code.mutants.cobol_words.sentences import CobolStatement, statements_of
+from spiritsafe.tasks.code.mutants.cobol_words.sentences import CobolStatement, cobol_statements
 from spiritsafe.tasks.code.mutants.cobol_words.words import cobol_columns, procedure_words
 from spiritsafe.tasks.code.mutants.columns import ProgramWord, written
 from spiritsafe.tasks.code.mutants.mutant import Edit
@@ -52,7 +52,7 @@ def edits_of(source: str) -> list[Edit]:
         raise TaskError("The program has no PROCEDURE DIVISION.", hint="Mutate a COBOL program that does something.")
     columns = cobol_columns(source)
     edits: list[Edit] = []
-    for statement in statements_of(words):
+    for statement in cobol_statements(words):
         for change in _changes(statement, source):
             splices, shown = list(change.splices), change.shown
             edit = columns.edit(change.operator, source, splices, shown)

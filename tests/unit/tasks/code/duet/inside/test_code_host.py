@@ -8,7 +8,7 @@ from duet_parts import outcomes, turn
 from sandboxes import every_layer
 
 from spiritsafe.tasks.code.duet.inside.code_host import _call, _manifest, load_module
-from spiritsafe.tasks.code.duet.inside.values import decode, encode
+from spiritsafe.tasks.code.duet.inside.values import decoded, encoded
 
 PROGRAM = """
 import math
@@ -36,8 +36,8 @@ def module(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
 def called(module: types.ModuleType, name: str, *arguments: Any, **named: Any) -> dict[str, Any]:
     message = {
         "call": name,
-        "arguments": [encode(each) for each in arguments],
-        "named": {key: encode(each) for key, each in named.items()},
+        "arguments": [encoded(each) for each in arguments],
+        "named": {key: encoded(each) for key, each in named.items()},
     }
     return _call(module, message)
 
@@ -46,14 +46,14 @@ def test_the_other_side_learns_names_and_plain_values_only(module: types.ModuleT
     names = _manifest(module)
     assert names["double"] == {"call": "double"}
     assert names["LIMIT"] == {"value": 5}
-    assert decode(names["_TABLE"]["value"]) == {"a": [1, 2]}
+    assert decoded(names["_TABLE"]["value"]) == {"a": [1, 2]}
     assert names["Odd"] == {"error": "ValueError"}
     assert names["Counter"] == {"call": "Counter"}
     assert not {"math", "thing", "__builtins__", "__file__", "__name__"} & names.keys()
 
 
 def test_calls_give_values_errors_and_changed_arguments(module: types.ModuleType) -> None:
-    assert called(module, "double", [1]) == {"value": encode([1, 1])}
+    assert called(module, "double", [1]) == {"value": encoded([1, 1])}
     assert called(module, "fail", "odd", 1, "x") == {"raised": "Odd", "builtin": "ValueError", "words": [1, "x"]}
     assert called(module, "fail", "key", "x")["builtin"] == "KeyError"
     assert called(module, "fail", "own") == {"raised": "Own", "builtin": "Exception", "words": []}
@@ -61,9 +61,9 @@ def test_calls_give_values_errors_and_changed_arguments(module: types.ModuleType
     assert called(module, "double")["raised"] == "TypeError"
     assert called(module, "missing")["raised"] == "KeyError"
     assert called(module, "__dir__")["raised"] == "KeyError"  # the module's own methods are none of the program's
-    assert called(module, "push", [1], 2) == {"value": None, "arguments": [encode([1, 2]), 2]}
+    assert called(module, "push", [1], 2) == {"value": None, "arguments": [encoded([1, 2]), 2]}
     found = called(module, "push", [1], 2, to={"a": 1})
-    assert decode(found["named"]["to"]) == {"a": 1, "z": 2}
+    assert decoded(found["named"]["to"]) == {"a": 1, "z": 2}
     assert called(module, "lie")["value"][0] == "opaque"
 
 

@@ -5,7 +5,7 @@ import signal
 from sandboxes import every_layer, sandbox_of
 
 from spiritsafe.tasks.code.duet.programs import program_files
-from spiritsafe.tasks.sandbox.job import Limits, Run, Step
+from spiritsafe.tasks.sandbox.job import Limits, Run, RunStep
 
 # Processes are forked in the sandbox: a fork of the process of tests would run whatever is registered there.
 _PROGRAM = """import os, sys
@@ -33,7 +33,7 @@ def outcome(
     """Exit code, whether it computed less than five seconds, and what the work wrote to ``writing``."""
     main = _PROGRAM.format(work=work.replace("\n", "\n    "), cpu_s=cpu_s, wall_s=wall_s)
     files = {**program_files("fenced"), "main.py": main}
-    run = Run(files=files, steps=(Step(python="main.py"),), limits=limits or Limits(cpu_s=60.0, wall_s=120.0))
+    run = Run(files=files, steps=(RunStep(python="main.py"),), limits=limits or Limits(cpu_s=60.0, wall_s=120.0))
     step = sandbox_of(layer).run(run).steps[0]
     assert step.code == 0, step.errors
     return step.text.strip().split(" ", 2)

@@ -4,8 +4,8 @@ import types
 
 import pytest
 
-from spiritsafe.tasks.code.duet.inside.replay import _result
-from spiritsafe.tasks.code.duet.inside.values import encode
+from spiritsafe.tasks.code.duet.inside.replay import _result, _Steps
+from spiritsafe.tasks.code.duet.inside.values import encoded
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def keep(xs): pass
 
 
 def result(module: types.ModuleType, name: str, *arguments: object) -> str:
-    return _result(module, name, [encode(each) for each in arguments])
+    return _result(module, name, [encoded(each) for each in arguments], False, _Steps(0))
 
 
 def test_digests_tell_values_apart(module: types.ModuleType) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from spiritsafe.tasks.code.duet.inside.values import NotPlainError, Opaque, decode, encode, update
+from spiritsafe.tasks.code.duet.inside.values import NotPlainError, Opaque, decoded, encoded, update
 
 ATOMS: list[Any] = [
     None, True, False, 0, -1, 2**53 - 1, 2**53, -(2**53), 10**400, 0.0, -0.0, 0.1, 1e300, math.inf, -math.inf, math.nan,
@@ -25,7 +25,7 @@ ATOMS: list[Any] = [
 
 def passed(value: Any) -> Any:
     """A value as the other side gets it."""
-    return decode(json.loads(json.dumps(encode(value))))
+    return decoded(json.loads(json.dumps(encoded(value))))
 
 
 def described(value: Any) -> Any:
@@ -60,7 +60,7 @@ def drawn(rng: Random, depth: int = 0, *, is_key: bool = False) -> Any:
 @pytest.mark.parametrize("value", ATOMS, ids=ascii)
 def test_what_is_plain_comes_across(value: Any) -> None:
     assert described(passed(value)) == described(value)
-    encode(value, strict=True)
+    encoded(value, strict=True)
 
 
 def test_containers_come_across() -> None:
@@ -154,7 +154,7 @@ def test_what_is_not_plain_equals_nothing(value: Any) -> None:
         with pytest.raises(TypeError):
             act()
     with pytest.raises(NotPlainError):
-        encode([value], strict=True)
+        encoded([value], strict=True)
 
 
 def test_what_has_no_end_is_refused() -> None:
@@ -168,17 +168,17 @@ def test_what_has_no_end_is_refused() -> None:
         assert isinstance(passed(value), Opaque)
     for value in (nested, deep, (n for n in itertools.count()), map(abs, itertools.count()), [0] * 100_001):
         with pytest.raises(NotPlainError):
-            encode(value)
+            encoded(value)
     for value in (1 << 400_004, -(1 << 400_004), range(1 << 400_004)):
         with pytest.raises(NotPlainError, match="digits"):
-            encode(value)
+            encoded(value)
     assert len(passed([0] * 99_999)) == 99_999
 
 
 def test_sets_are_written_in_one_order() -> None:
     words = [f"word {n}" for n in range(50)]
-    assert encode(set(words)) == encode({*words[25:], *words[:25]})
-    assert encode({1, "1", (1,), None}) == encode({None, (1,), "1", 1})
+    assert encoded(set(words)) == encoded({*words[25:], *words[:25]})
+    assert encoded({1, "1", (1,), None}) == encoded({None, (1,), "1", 1})
 
 
 NONSENSE: list[Any] = [
@@ -193,7 +193,7 @@ NONSENSE: list[Any] = [
 @pytest.mark.parametrize("data", NONSENSE, ids=str)
 def test_nonsense_means_no_value(data: Any) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  of any text
-        decode(data)
+        decoded(data)
 
 
 def test_nested_nonsense_means_no_value() -> None:
@@ -201,7 +201,7 @@ def test_nested_nonsense_means_no_value() -> None:
     for _ in range(100_000):
         data = ["list", [data]]
     with pytest.raises(ValueError, match="RecursionError"):
-        decode(data)
+        decoded(data)
 
 
 @pytest.mark.parametrize(

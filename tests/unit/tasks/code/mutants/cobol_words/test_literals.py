@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from spiritsafe.tasks.code.mutants.cobol_words.literals import literal_changes
-from spiritsafe.tasks.code.mutants.cobol_words.sentences import statements_of
+from spiritsafe.tasks.code.mutants.cobol_words.sentences import cobol_statements
 from spiritsafe.tasks.code.mutants.cobol_words.words import procedure_words
 
 
@@ -11,7 +11,7 @@ def changes(line: str) -> set[tuple[str, str, str]]:
     source = f"PROCEDURE DIVISION.\n{line}\n"
     return {
         (change.operator, source[start:end], new)
-        for statement in statements_of(list(procedure_words(source)))
+        for statement in cobol_statements(list(procedure_words(source)))
         for change in literal_changes(statement)
         for start, end, new in change.splices
     }

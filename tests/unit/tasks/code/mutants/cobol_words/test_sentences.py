@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from spiritsafe.tasks.code.mutants.cobol_words.sentences import statements_of
+from spiritsafe.tasks.code.mutants.cobol_words.sentences import cobol_statements
 from spiritsafe.tasks.code.mutants.cobol_words.words import procedure_words
 
 
 def parts(lines: str) -> list[str]:
-    statements = list(statements_of(list(procedure_words(f"PROCEDURE DIVISION.\n{lines}\n"))))
+    statements = list(cobol_statements(list(procedure_words(f"PROCEDURE DIVISION.\n{lines}\n"))))
     return [
         " ".join(word.text for word in one.words)
         + (f" | {one.closer.text}" if one.closer else "")

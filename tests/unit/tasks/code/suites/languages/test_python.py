@@ -4,13 +4,13 @@ from sandboxes import sandbox_of
 
 from spiritsafe.tasks.code.languages.signature import CodeSignature
 from spiritsafe.tasks.code.suites.suite import run_suite
-from spiritsafe.tasks.sandbox.layers import layer
+from spiritsafe.tasks.sandbox.layers import strongest_layer
 
 
 def test_tests_in_python_are_run_by_the_duet() -> None:
     gold = "def double(x):\n    return 2 * x\n"
     kills = run_suite(
-        sandbox_of(layer()),
+        sandbox_of(strongest_layer()),
         "python",
         tests="from solution import double\ndef test_three():\n    assert double(3) == 6\n",
         signature=CodeSignature("double", (("x", "int"),), "int"),
