@@ -43,7 +43,7 @@ def _version(name: str) -> str | None:
 
 
 def _machine() -> dict[str, Any]:
-    """All of it; a version is None where something is missing, ``gpus`` where torch is; languages say what they lack."""
+    """All of it; a version is None where something is missing, and so is ``gpus`` where torch is."""
     gpus = None
     if importlib.util.find_spec("torch") is not None:
         torch = importlib.import_module("torch")
