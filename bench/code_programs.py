@@ -23,20 +23,20 @@ from spiritsafe.tasks.code.duet.duet import run_duet
 from spiritsafe.tasks.code.duet.outcomes import telling
 from spiritsafe.tasks.families.programs.further import Further, allowed_inputs, further_of
 from spiritsafe.tasks.families.programs.judges import further_checks, judge_python
-from spiritsafe.tasks.families.programs.layouts import Asked, asked_of
+from spiritsafe.tasks.families.programs.layouts import AskedProgram, asked_of
 from spiritsafe.tasks.sandbox.sandbox import shared_sandbox
 
 OTHER_SEED = 1
 
 
-def told(asked: Asked, further: Further) -> set[int]:
+def told(asked: AskedProgram, further: Further) -> set[int]:
     """Places of the living mutants that some of 1,000 inputs tell from the gold."""
     pool, gold = allowed_inputs(shared_sandbox(), asked.gold, further.known, further.ignored, OTHER_SEED)
     others = behaviours(shared_sandbox(), further.living, pool, whole=True)
     return {place for place, other in enumerate(others) if telling(gold, other, further.ignored)}
 
 
-def rejected(asked: Asked, further: Further) -> set[int]:
+def rejected(asked: AskedProgram, further: Further) -> set[int]:
     """Places of the living mutants that fail with the further inputs."""
     if not further.calls:
         return set()
