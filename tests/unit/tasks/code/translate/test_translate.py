@@ -5,7 +5,7 @@ import random
 import pytest
 from code_corpus import functions, inputs_of
 from code_parts import tried
-from code_programs import ProgramMaker
+from random_programs import ProgramMaker
 
 from spiritsafe.tasks.code.languages.signature import CodeSignature, CodeValue, ValueType
 from spiritsafe.tasks.code.translate.reading.subset import SubsetError
