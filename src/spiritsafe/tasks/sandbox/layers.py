@@ -75,6 +75,6 @@ def strongest_layer() -> str:
 
 
 def open_layer(name: str, slot: int, extra: tuple[str, ...] = ()) -> Box:
-    """A box of a layer; see :func:`spiritsafe.tasks.sandbox.namespaces.open_layer`."""
+    """A box of a layer; see :func:`spiritsafe.tasks.sandbox.namespaces.open_box`."""
     box: Box = _module(name).open_box(slot, extra)
     return box

@@ -18,7 +18,7 @@ from spiritsafe.tasks.sandbox.job import Limits, Run, RunStep
 from spiritsafe.tasks.sandbox.sandbox import Sandbox
 
 ProgramCall = tuple[str, list[Any]]
-"""Name of a function, and its arguments as :func:`~spiritsafe.tasks.code.duet.inside.values.encode` writes them."""
+"""Name of a function, and its arguments as :func:`~spiritsafe.tasks.code.duet.inside.values.encoded` writes them."""
 
 _START_S = 20.0
 _ROOM_S = 60.0

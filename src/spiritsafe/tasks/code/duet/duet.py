@@ -63,7 +63,7 @@ class DuetTurn:
         lost: Why the program could not be loaded; None: it was.
         broken: What the module of the tests raised outside any test; None: nothing.
         calls: The first calls, where they were to be recorded: name and arguments, as
-            :func:`~spiritsafe.tasks.code.duet.inside.values.encode` writes them.
+            :func:`~spiritsafe.tasks.code.duet.inside.values.encoded` writes them.
         cpu_s: Seconds that tests and code computed.
     """
 

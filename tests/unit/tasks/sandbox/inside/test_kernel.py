@@ -95,7 +95,7 @@ ready, readier = os.pipe()
 parent = os.fork()
 if not parent:
     if not os.fork():
-        kernel.end_with_parent()
+        kernel.die_with_parent()
         os.write(readier, b"x")
         signal.pause()
     os.read(ready, 1)
@@ -109,7 +109,7 @@ say(len(os.read(awake, 1)))  # it can be read to its end once nobody holds the o
 
 def test_orphans_become_children() -> None:
     own, adopted = in_own_process(f"""{IMPORT}
-kernel.adopt_orphans()
+kernel.take_orphans()
 awake, waker = os.pipe()
 if not os.fork():
     if not os.fork():

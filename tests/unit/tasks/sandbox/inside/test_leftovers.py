@@ -22,7 +22,7 @@ def open_way_to(folder: Path) -> None:
 def test_all_that_was_left_is_ended_and_others_are_spared(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     others, left = in_own_process(f"""{IMPORT}
-kernel.adopt_orphans()
+kernel.take_orphans()
 def stay(depth):  # a chain of orphans and children in sessions of their own, deaf to what asks them to end
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
