@@ -126,6 +126,21 @@ def open_endpoint(config: EndpointConfig, events: EventSink | None = None) -> Re
     )
 
 
+def open_address(address: str, model: str, api_key_env: str | None) -> RemoteGenerator:
+    """A model at an address, for tasks whose verifiers ask one; see :func:`spiritsafe.core.generators_at.generator_at`.
+
+    Raises:
+        RecipeError: The address is none, or the variable for the key is not set.
+    """
+    try:
+        config = EndpointConfig(endpoint=address, model=model, api_key_env=api_key_env)
+    except ValidationError as error:
+        raise RecipeError(
+            f"{address} is no endpoint of a model: {error.errors()[0]['msg']}.", hint="Write http://host:port/v1."
+        ) from error
+    return open_endpoint(config)
+
+
 def read_endpoint_config(path: Path) -> EndpointConfig:
     """The configuration in a TOML file.
 

@@ -55,7 +55,15 @@ class Exam:
         return code_in(text, self.language, re.compile(heading, re.MULTILINE | re.IGNORECASE))
 
 
-def facts_of(template: Template, settings: Settings, language: str, *, num_inputs: int, chosen: bool) -> dict[str, Any]:
+def facts_of(
+    template: Template,
+    settings: Settings,
+    language: str,
+    *,
+    num_inputs: int,
+    chosen: bool,
+    name: str | None = None,
+) -> dict[str, Any]:
     """The facts of a problem.
 
     Args:
@@ -64,9 +72,13 @@ def facts_of(template: Template, settings: Settings, language: str, *, num_input
         language: The name of a language.
         num_inputs: How many arguments to test with, at most.
         chosen: Choose those that notice most faults; it takes a tenth of a second.
+        name: What the function is called, instead of its own name.
     """
     exercise = template.exercise(settings)
-    signature = exercise.signature
+    signature, gold = exercise.signature, exercise.gold
+    if name is not None:
+        gold = re.sub(rf"\b{signature.name}\b", name, gold)
+        signature = CodeSignature(name, signature.parameters, signature.result)
     seed = derive_seed(0, "code", template.canonical_text(settings))
     inputs = hidden_inputs(exercise, seed, num_inputs) if chosen else exercise.inputs(Random(seed), num_inputs)
     return {
@@ -74,7 +86,7 @@ def facts_of(template: Template, settings: Settings, language: str, *, num_input
         "name": signature.name,
         "parameters": [list(parameter) for parameter in signature.parameters],
         "result": signature.result,
-        "answer": translate(exercise.gold, signature, language),
+        "answer": translate(gold, signature, language),
         "tests": [[list(arguments), exercise.answer(arguments)] for arguments in inputs],
     }
 

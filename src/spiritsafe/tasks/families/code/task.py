@@ -20,9 +20,10 @@ from spiritsafe.tasks.code.labelled import fenced
 from spiritsafe.tasks.code.languages.language import languages
 from spiritsafe.tasks.code.templates.catalogue import templates
 from spiritsafe.tasks.code.templates.template import Settings, Template
-from spiritsafe.tasks.families.code import solve, tests
+from spiritsafe.tasks.families.code import explain, solve, tests
 from spiritsafe.tasks.families.code.exercises import exam_of, facts_of
 from spiritsafe.tasks.families.code.gold_tests import gold_tests
+from spiritsafe.tasks.families.code.rebuilder import Rebuilder
 from spiritsafe.tasks.family import Family
 from spiritsafe.tasks.spec import Knobs, Range, TaskSpec, canonical_name, nearest, resolve_knobs
 from spiritsafe.tasks.task import Draft, LabelledAnswers, Task, Verifier
@@ -77,6 +78,28 @@ class TestsKnobs(CodeKnobs):
     goal: float = Field(default=0.9, gt=0, le=1)
 
 
+class ExplainKnobs(CodeKnobs):
+    """Knobs of ``code:explain``.
+
+    Attributes:
+        rebuilder: Address of the model that writes the code anew.
+        rebuilder_model: Its name there.
+        weaker: Address of a model that is too weak to program from words; none when left out.
+        weaker_model: Its name there.
+        api_key_env: Name of the variable that holds the key for both.
+        answer_tokens: Of what they write, at most.
+        goal: The score that a right answer has at least.
+    """
+
+    rebuilder: str = ""
+    rebuilder_model: str = ""
+    weaker: str = ""
+    weaker_model: str = ""
+    api_key_env: str = ""
+    answer_tokens: int = Field(default=1024, ge=16, le=100_000)
+    goal: float = Field(default=1.0, gt=0, le=1)
+
+
 def _chosen(knobs: CodeKnobs) -> list[Template]:
     known = templates()
     names = [name.strip() for name in knobs.templates.split(",") if name.strip()]
@@ -106,7 +129,12 @@ class CodeTask(Task):
         kind: What is asked of the model.
         knobs: The task's.
         verifier: Its grader.
+
+    Attributes:
+        function_name: What all functions are called, instead of their own names.
     """
+
+    function_name: str | None = None
 
     def __init__(self, kind: str, knobs: CodeKnobs, verifier: Verifier) -> None:
         self._templates = _chosen(knobs)
@@ -128,7 +156,14 @@ class CodeTask(Task):
 
     def _problem(self, template: Template, settings: Settings, wording: int) -> Problem:
         knobs = self._code_knobs
-        facts = facts_of(template, settings, knobs.language, num_inputs=knobs.inputs, chosen=knobs.chosen)
+        facts = facts_of(
+            template,
+            settings,
+            knobs.language,
+            num_inputs=knobs.inputs,
+            chosen=knobs.chosen,
+            name=self.function_name,
+        )
         statement = template.exercise(settings).statement(wording)
         content, more, solution = self._asked(template, settings, facts, statement)
         return Problem(
@@ -205,8 +240,44 @@ class TestsTask(CodeTask):
         return str(problem.solution)
 
 
+@final
+class ExplainTask(CodeTask):
+    """Say in words what the function computes."""
+
+    function_name = explain.NEUTRAL
+
+    def __init__(self, knobs: ExplainKnobs) -> None:
+        def rebuilder(address: str, model: str) -> Rebuilder | None:
+            if bool(address) != bool(model):
+                raise TaskError("A model that rebuilds has an address and a name.", hint="Give both, or neither.")
+            key = knobs.api_key_env or None
+            return Rebuilder(address, model, max_tokens=knobs.answer_tokens, api_key_env=key) if address else None
+
+        verifier = explain.ExplainVerifier(
+            (knobs.language,),
+            rebuilder=rebuilder(knobs.rebuilder, knobs.rebuilder_model),
+            weaker=rebuilder(knobs.weaker, knobs.weaker_model),
+            goal=knobs.goal,
+        )
+        super().__init__("explain", knobs, verifier)
+
+    def labelled_answers(self, problem: Problem) -> Sequence[LabelledAnswers]:
+        """The statement in other settings; and what explains nothing, or is the code itself."""
+        return explain.labelled_explanations(exam_of(problem.facts), str(problem.solution))
+
+    def _asked(
+        self, template: Template, settings: Settings, facts: dict[str, Any], statement: str
+    ) -> tuple[str, dict[str, Any], str | None]:
+        return explain.explain_question(exam_of(facts)), {}, statement
+
+    def gold(self, problem: Problem) -> str:
+        """The statement that the code was made for."""
+        return str(problem.solution)
+
+
 _KINDS: dict[str, tuple[str, type[CodeKnobs], Any]] = {
     "tests": ("code to write unit tests for, scored by the mutants that they kill", TestsKnobs, TestsTask),
+    "explain": ("code to explain, rebuilt from the explanation by another model", ExplainKnobs, ExplainTask),
     "solve": ("functions to write, run on hidden inputs", SolveKnobs, SolveTask),
 }
 
