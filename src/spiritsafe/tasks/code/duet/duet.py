@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -65,6 +65,7 @@ class DuetTurn:
         calls: The first calls, where they were to be recorded: name and arguments, as
             :func:`~spiritsafe.tasks.code.duet.inside.values.encoded` writes them.
         cpu_s: Seconds that tests and code computed.
+        lines: Numbers of the program's lines that were run, where the turn was traced.
     """
 
     program: int
@@ -74,6 +75,7 @@ class DuetTurn:
     broken: str | None = None
     calls: tuple[tuple[str, list[Any]], ...] = ()
     cpu_s: float = 0.0
+    lines: frozenset[int] | None = None
 
     @property
     def has_passed(self) -> bool:
@@ -117,6 +119,7 @@ def run_duet(
     prelude: str = "",
     names: Sequence[str] | None = None,
     record: bool = False,
+    traced: Sequence[int] = (),
     cpu_s: float = 2.0,
 ) -> DuetResult:
     """Let each program have its turns with the tests.
@@ -132,6 +135,7 @@ def run_duet(
         names: Of a program, what the tests see; all of its public names when left out. A program that nobody vouches
             for could have an ``abs`` or ``set`` of its own, which would then be that of the tests.
         record: Keep the calls.
+        traced: Turns, by their places in the order, whose lines are to be known; they compute longer.
         cpu_s: Seconds that tests and code may compute in a turn, each.
 
     Raises:
@@ -147,7 +151,7 @@ def run_duet(
     bounds = {"cpu_s": cpu_s, "wall_s": _MOST_WALL_S}
     told: dict[str, Any] = {"nonce": nonce, "tests": tests, "checks": list(checks), "prelude": prelude, **bounds}
     told |= {"names": None if names is None else list(names), "record": record}
-    job = {"programs": list(programs), "order": list(order), **bounds}
+    job = {"programs": list(programs), "order": list(order), "traced": list(traced), **bounds}
     of_tests = Run(
         files=program_files("tests_host", "some_pytest", "channel", "fenced", "values", "alike"),
         steps=(RunStep(python="main.py", stdin=json.dumps(told), has_channel=True),),
@@ -166,18 +170,25 @@ def run_duet(
 
 def _turns(result: RunResult, nonce: str, order: Sequence[int], code: RunResult) -> tuple[DuetTurn, ...]:
     lines = [line for line in result.steps[0].text.splitlines() if line.startswith(f"{nonce} ")]
-    seconds = [_seconds(line) for line in code.steps[0].text.splitlines()] + [0.0] * len(order)
+    of_code = [_of_code(line) for line in code.steps[0].text.splitlines()] + [_OfCode()] * len(order)
     return tuple(
-        _turn(line.partition(" ")[2], program, cpu_s)
-        for line, program, cpu_s in zip(lines, order, seconds, strict=False)
+        replace(_turn(line.partition(" ")[2], program, said.cpu_s), lines=said.lines)
+        for line, program, said in zip(lines, order, of_code, strict=False)
     )
 
 
-def _seconds(line: str) -> float:
+class _OfCode(BaseModel):
+    """What the side of the code says of a turn."""
+
+    cpu_s: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    lines: frozenset[int] | None = None
+
+
+def _of_code(line: str) -> _OfCode:
     try:
-        return float(parse_json(line, "the side of the code")["cpu_s"])
-    except (SourceError, ValueError, KeyError, TypeError, OverflowError):  # what ran there may have said anything
-        return 0.0
+        return _OfCode.model_validate(parse_json(line, "the side of the code"))
+    except (SourceError, ValidationError):  # what ran there may have said anything
+        return _OfCode()
 
 
 class _Message(BaseModel):

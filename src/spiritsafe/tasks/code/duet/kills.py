@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import final
 
+from spiritsafe.tasks.code.duet.coverage import line_coverage
 from spiritsafe.tasks.code.duet.duet import DuetTurn, run_duet
 from spiritsafe.tasks.sandbox.sandbox import Sandbox
 
@@ -38,6 +39,8 @@ class Kills:
         not_run: Mutants of which nothing is known, by their places.
         broken: Why there are no tests at all; "" where there are.
         layer: What held it all.
+        coverage: Share of the right program's lines that the tests run; None: it is not known. It is told, and earns
+            nothing.
     """
 
     tests: tuple[str, ...] = ()
@@ -46,6 +49,7 @@ class Kills:
     not_run: frozenset[int] = frozenset()
     broken: str = ""
     layer: str
+    coverage: float | None = None
 
     @property
     def valid(self) -> list[str]:
@@ -67,23 +71,32 @@ def kills_of(
     Raises:
         SandboxFailure: The sandbox failed.
     """
-    first = run_duet(
-        sandbox, tests=tests, checks=checks, prelude=prelude, programs=[gold], order=[0] * FIRST_TURNS, cpu_s=_CPU_S
+    begun = run_duet(
+        sandbox,
+        tests=tests,
+        checks=checks,
+        prelude=prelude,
+        programs=[gold],
+        order=[0] * (FIRST_TURNS + 1),
+        traced=[FIRST_TURNS],
+        cpu_s=_CPU_S,
     )
-    broken = why_broken(first.turns, stop=first.stop)
-    names = tuple(dict.fromkeys(test.test for turn in first.turns for test in turn.tests))
+    first, traced = begun.turns[:FIRST_TURNS], begun.turns[FIRST_TURNS:]
+    coverage = line_coverage(gold, traced[0].lines) if traced else None
+    broken = why_broken(first, stop=begun.stop)
+    names = tuple(dict.fromkeys(test.test for turn in first for test in turn.tests))
     if broken or not names:
-        return Kills(broken=broken or "there are no tests", layer=first.layer)
-    if len(_invalid(names, first.turns)) == len(names):
-        return judged_kills(names, first.turns, None, num_mutants=len(mutants), layer=first.layer)
+        return Kills(broken=broken or "there are no tests", layer=begun.layer)
+    if len(_invalid(names, first)) == len(names):
+        found = judged_kills(names, first, None, num_mutants=len(mutants), layer=begun.layer)
+        return replace(found, coverage=coverage)
     order = later_order(range(1, len(mutants) + 1))
-    cpu_s = mutant_cpu_s(first.turns)
+    cpu_s = mutant_cpu_s(first)
     second = run_duet(
         sandbox, tests=tests, checks=checks, prelude=prelude, programs=[gold, *mutants], order=order, cpu_s=cpu_s
     )
-    return judged_kills(
-        names, first.turns, second.turns, num_mutants=len(mutants), layer=second.layer, stop=second.stop
-    )
+    found = judged_kills(names, first, second.turns, num_mutants=len(mutants), layer=second.layer, stop=second.stop)
+    return replace(found, coverage=coverage)
 
 
 def later_order(mutants: Iterable[int]) -> list[int]:

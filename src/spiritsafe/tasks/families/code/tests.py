@@ -74,6 +74,7 @@ class TestsVerifier(SandboxedVerifier):
             return self.verdict("wrong", answer=tests, reason=kills.broken, sandbox=kills.layer)
         score, reason = self._scored(kills, len(chosen.mutants))
         reason += f"; {chosen.num_equivalent} more are suspected to be equivalent"
+        reason += f"; lines run: {kills.coverage:.0%}" if kills.coverage is not None else ""
         status: Status = "correct" if score >= 1.0 else "wrong"
         return self.verdict(status, answer=tests, reason=reason, score=score, sandbox=kills.layer)
 

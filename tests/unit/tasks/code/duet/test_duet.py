@@ -7,7 +7,7 @@ import pytest
 from duet_parts import duet, turn
 from sandboxes import every_layer
 
-from spiritsafe.tasks.code.duet.duet import DuetTurn, TestRun, _seconds, _turn
+from spiritsafe.tasks.code.duet.duet import DuetTurn, TestRun, _of_code, _turn
 
 CODE = "def f(x): return 2 * x\n"
 
@@ -159,5 +159,5 @@ def test_a_turn_that_says_nonsense_has_not_passed(line: str) -> None:
     "line", ["", "x", "5", "[]", "{}", '{"cpu_s": "x"}', '{"cpu_s": []}', f'{{"cpu_s": 1{"0" * 400}}}']
 )
 def test_the_side_of_the_code_may_say_anything(line: str) -> None:
-    assert _seconds(line) == 0.0
-    assert _seconds('{"cpu_s": 0.5}') == 0.5
+    assert (_of_code(line).cpu_s, _of_code(line).lines) == (0.0, None)
+    assert _of_code('{"cpu_s": 0.5, "lines": [3, 1]}').lines == {1, 3}

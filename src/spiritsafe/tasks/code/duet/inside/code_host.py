@@ -1,8 +1,8 @@
 """The side of the code; descriptor 3 leads to the side of the tests.
 
-In: ``job.json``: texts of programs, in which order each has its turn, and how long it may compute. Each turn is a
-process of its own, whose functions the other side calls. Out: for each turn a line of JSON: how it ended, and the
-seconds that it computed.
+In: ``job.json``: texts of programs, in which order each has its turn, how long it may compute, and which turns are
+traced. Each turn is a process of its own, whose functions the other side calls. Out: for each turn a line of JSON: how
+it ended, the seconds that it computed, and of a traced one the program's lines that were run.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import builtins
 import gc
 import json
+import os
 import socket
 import sys
 import types
@@ -21,6 +22,7 @@ from spiritsafe.tasks.code.duet.inside.fenced import fork_fenced, wait_for
 from spiritsafe.tasks.code.duet.inside.values import NotPlainError, decoded, encoded
 
 _MODULE = "solution"
+_MOST_LINES_BYTES = 1 << 20
 
 
 def load_module(source: str) -> types.ModuleType:
@@ -90,6 +92,35 @@ def _serve(channel: socket.socket, source: str) -> None:
             say(channel, _call(module, hear(channel)))
 
 
+def _traced_lines() -> set[int]:
+    """Numbers of the program's lines, as they are run from here on."""
+    lines: set[int] = set()
+
+    def trace(frame: types.FrameType, event: str, _: Any) -> Any:
+        if frame.f_code.co_filename != f"{_MODULE}.py":
+            return None
+        if event == "line":
+            lines.add(frame.f_lineno)
+        return trace
+
+    sys.settrace(trace)
+    return lines
+
+
+def _read(descriptor: int) -> Any:
+    """What a turn's process said of its lines, which may be anything; None: nothing."""
+    data = bytearray()
+    while len(data) < _MOST_LINES_BYTES and (part := os.read(descriptor, 1 << 16)):
+        data += part
+    os.close(descriptor)
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    is_fine = isinstance(found, list) and all(isinstance(one, int) for one in found)
+    return found if is_fine and found else None
+
+
 def main() -> None:
     """Give each program its turns."""
     with open("job.json", encoding="utf-8") as file:
@@ -97,18 +128,31 @@ def main() -> None:
     channel = socket.socket(fileno=3)
     gc.collect()
     gc.freeze()  # collecting in a turn would copy the pages that it shares with this process
-    for number in job["order"]:
+    for place, number in enumerate(job["order"]):
         mine, theirs = socket.socketpair()
 
-        def work(mine: socket.socket = mine, source: str = job["programs"][number]) -> None:
-            _serve(mine, source)
+        reading, writing = os.pipe()
+        is_traced = place in job["traced"]
 
-        pid = fork_fenced(work, keep=(mine.fileno(),), cpu_s=job["cpu_s"], wall_s=job["wall_s"])
+        def work(
+            mine: socket.socket = mine,
+            source: str = job["programs"][number],
+            writing: int = writing,
+            is_traced: bool = is_traced,
+        ) -> None:
+            lines = _traced_lines() if is_traced else set[int]()
+            _serve(mine, source)
+            sys.settrace(None)
+            os.write(writing, json.dumps(sorted(lines)).encode("ascii"))
+
+        pid = fork_fenced(work, keep=(mine.fileno(), writing), cpu_s=job["cpu_s"], wall_s=job["wall_s"])
         mine.close()
+        os.close(writing)
         with theirs:
             socket.send_fds(channel, [b"turn"], [theirs.fileno()])
         is_done = channel.recv(4) == b"done"
+        lines = _read(reading)
         code, cpu_s = wait_for(pid)
-        sys.stdout.write(json.dumps({"code": code, "cpu_s": round(cpu_s, 6)}) + "\n")
+        sys.stdout.write(json.dumps({"code": code, "cpu_s": round(cpu_s, 6), "lines": lines}) + "\n")
         if not is_done:
             return
