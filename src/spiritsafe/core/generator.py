@@ -7,9 +7,11 @@ Local engine, subprocess, OpenAI-compatible endpoint and fake all look like this
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import entry_points
 from typing import Protocol, runtime_checkable
 
 from spiritsafe.core.canonical import JSON
+from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.process.platforms import Platform
 from spiritsafe.core.records import Attempt, Message, Prompt, Record, Sampling
 
@@ -134,3 +136,32 @@ class SpreadScoring(Protocol):
             CompatibilityError: This source cannot score, or not with spreads.
         """
         ...
+
+
+_ADDRESSES = "spiritsafe.generators"
+
+
+def generator_at(address: str, model: str, api_key_env: str | None = None) -> Generator:
+    """The model at an address such as ``http://127.0.0.1:8000/v1``; close it after use.
+
+    It comes from whichever installed package answers for the address's scheme. Packages say so by entry points of the
+    group ``spiritsafe.generators``: a function of these three. So rooms that know of models no more than this protocol
+    can ask one.
+
+    Args:
+        address: Where.
+        model: Its name there.
+        api_key_env: Name of the variable that holds a key.
+
+    Raises:
+        RecipeError: No package answers for such an address, or it is none.
+    """
+    scheme = address.partition(":")[0].lower()
+    found = {point.name: point for point in entry_points(group=_ADDRESSES)}
+    if scheme not in found:
+        raise RecipeError(
+            f'"{address}" is no address of a model.',
+            hint=f"Begin it with {' or '.join(f'{name}://' for name in sorted(found)) or 'http://'}.",
+        )
+    generator: Generator = found[scheme].load()(address, model, api_key_env)
+    return generator

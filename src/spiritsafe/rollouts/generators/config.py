@@ -127,7 +127,7 @@ def open_endpoint(config: EndpointConfig, events: EventSink | None = None) -> Re
 
 
 def open_address(address: str, model: str, api_key_env: str | None) -> RemoteGenerator:
-    """A model at an address, for tasks whose verifiers ask one; see :func:`spiritsafe.core.generators_at.generator_at`.
+    """A model at an address, for tasks whose verifiers ask one; see :func:`spiritsafe.core.generator.generator_at`.
 
     Raises:
         RecipeError: The address is none, or the variable for the key is not set.

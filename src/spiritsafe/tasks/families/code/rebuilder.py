@@ -13,8 +13,7 @@ from typing import final
 
 from spiritsafe.core.canonical import digest
 from spiritsafe.core.errors import EndpointError
-from spiritsafe.core.generator import Generator
-from spiritsafe.core.generators_at import generator_at
+from spiritsafe.core.generator import Generator, generator_at
 from spiritsafe.core.records import Message, Prompt, Sampling
 
 _KEPT = 4096
@@ -26,7 +25,7 @@ class Rebuilder:
     """A model at an address; safe from any thread. It is opened when it is first asked.
 
     Args:
-        address: See :func:`spiritsafe.core.generators_at.generator_at`.
+        address: See :func:`spiritsafe.core.generator.generator_at`.
         model: Its name there.
         max_tokens: Of an answer.
         api_key_env: Name of the variable that holds a key.

@@ -6,9 +6,9 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from spiritsafe.core import generators_at
+from spiritsafe.core import generator as module
 from spiritsafe.core.errors import RecipeError
-from spiritsafe.core.generators_at import generator_at
+from spiritsafe.core.generator import generator_at
 from spiritsafe.rollouts.generators.remote import RemoteGenerator
 
 
@@ -33,7 +33,7 @@ def test_an_address_that_nobody_can_speak_to_is_refused() -> None:
 
 def test_any_installed_package_can_bring_a_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("lab", "collections:OrderedDict", "spiritsafe.generators")
-    monkeypatch.setattr(generators_at, "entry_points", lambda group: [point])
+    monkeypatch.setattr(module, "entry_points", lambda group: [point])
     with pytest.raises(TypeError):  # what it names is called with what was given
         generator_at("lab://7", "x")
     with pytest.raises(RecipeError, match="http://there"):
