@@ -14,7 +14,10 @@ from spiritsafe.core.process.children.child_process import ChildProcess
 from spiritsafe.core.process.environment import child_environment
 
 SOURCE = Path(spiritsafe.__file__).parent
-OUR_OWN = {  # these run a program that is itself given keys or a network by its user: the exam's commands, and pip
+OUR_OWN = {  # these run a program that is itself given keys or a network by its user: the exam's commands, and pip;
+    # or a sandbox, which sees nothing of the environment
+    "tasks/sandbox/lasting_thread.py",
+    "tasks/sandbox/attacks/table.py",  # a process that attacks look for
     "core/process/own_command.py",
     "models/sources/download.py",
 }

@@ -86,25 +86,12 @@ class TestsVerifier(SandboxedVerifier):
         if len(valid) < self._valid * num_tests:
             name, why = next(iter(kills.invalid.items()))
             return 0.0, f"{len(valid)} of {num_tests} tests hold for the code; {name} does not: {why}"
-        credited = most_credited(without_copies(kills.killed_by), max(1, math.ceil(self._share * num_run)))
+        credited = most_credited(kills.killed_by, max(1, math.ceil(self._share * num_run)))
         rate = credited / num_run
         words = f"{len(valid)} of {num_tests} tests hold, and kill {len(kills.killed_by)} of {num_run} mutants"
         if credited < len(kills.killed_by):
             words += f", {credited} of which count, as no test is credited with more than {self._share:.0%}"
         return (1.0 if rate >= self._goal else rate), words
-
-
-def without_copies(killed_by: Mapping[int, Sequence[str]]) -> dict[int, list[str]]:
-    """The same, where tests that kill the same mutants are one test: a copy earns nothing."""
-    kills: dict[str, list[int]] = {}
-    for mutant, tests in killed_by.items():
-        for test in tests:
-            kills.setdefault(test, []).append(mutant)
-    first: dict[tuple[int, ...], str] = {}
-    for test, mutants in kills.items():
-        first.setdefault(tuple(sorted(mutants)), test)
-    kept = set(first.values())
-    return {mutant: [test for test in tests if test in kept] for mutant, tests in killed_by.items()}
 
 
 def most_credited(killed_by: Mapping[int, Sequence[str]], most: int) -> int:

@@ -45,7 +45,7 @@ class Judged:
 
 _FURTHER = f"""
 from {alike.__name__} import is_alike as _is_alike
-from {values.__name__} import decode as _decode
+from {values.__name__} import decoded as _decode
 
 def _check_further(function, arguments, wanted, ignored):
     given = [_decode(each) for each in arguments]

@@ -110,6 +110,9 @@ def main() -> None:
     """Fork runs until the socket closes."""
     kernel.die_with_parent()
     kernel.set_dumpable(False)
+    for number in (signal.SIGHUP, signal.SIGQUIT):  # a shell has what it starts in the background ignore them
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     setting = run.Setting(**json.loads(sys.argv[1]))
     for door in setting.doors:
         os.write(door, b"0")

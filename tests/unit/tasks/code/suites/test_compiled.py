@@ -12,6 +12,7 @@ from sandboxes import every_layer, sandbox_of
 from suite_parts import BALANCED, BEST_SUM, COMPILED, SUITE_PROBLEMS, SuiteProblem, killed, suite_text
 
 from spiritsafe.core.errors import TaskError
+from spiritsafe.tasks.code.duet.kills import FIRST_TURNS, LATER_TURNS
 from spiritsafe.tasks.code.languages.signature import CodeSignature
 from spiritsafe.tasks.code.languages.trial import Failure
 from spiritsafe.tasks.code.mutants.mutant import sample
@@ -486,7 +487,7 @@ def test_programs_are_compiled_once_for_all_answers(language: str, monkeypatch: 
         thread.start()
     for thread in threads:
         thread.join()
-    assert runs == {"programs": 1, "tests": 3, "turns": 3 * 6}
+    assert runs == {"programs": 1, "tests": 3, "turns": 3 * (FIRST_TURNS + LATER_TURNS + 1)}
     assert [(kills.invalid, list(kills.killed_by)) for kills in found] == [({}, [0])] * 3
 
 

@@ -75,7 +75,7 @@ def test_one_test_that_holds_everything_is_not_credited_with_all() -> None:
     assert (alone.status, alone.score) == ("wrong", 0.5)
     assert "as no test is credited with more than 50%" in alone.reason
     assert judged(wrote(everything), share=1.0).status == "correct"
-    assert judged(wrote(everything, everything)).score == 0.5  # a copy is no other test
+    assert judged(wrote(everything, everything)).status == "correct"
 
 
 def test_tests_that_do_not_hold_cost_everything_only_where_there_are_too_many() -> None:
@@ -171,8 +171,3 @@ def test_the_question_shows_the_code_and_no_input() -> None:
     assert f"```python\n{PYTHON.rstrip()}\n```" in asked
     assert "Every test must pass on this code" in asked
     assert "999" not in asked
-
-
-def test_copies_are_one_test() -> None:
-    assert module.without_copies({0: ["a", "b"], 1: ["a", "b", "c"]}) == {0: ["a"], 1: ["a", "c"]}
-    assert module.without_copies({}) == {}

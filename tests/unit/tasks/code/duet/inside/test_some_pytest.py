@@ -217,6 +217,7 @@ def by_pytest(text: str, folder: Path) -> dict[str, list[str]]:
         "FOUND": str(folder / "found.json"),
         "PYTHONPATH": str(folder),
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "PYTEST_ADDOPTS": "",
     }
     done = subprocess.run(
         [*command, "test_it.py"], cwd=folder, env=environment, capture_output=True, text=True, check=False
