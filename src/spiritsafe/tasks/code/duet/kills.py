@@ -35,7 +35,7 @@ class Kills:
     Attributes:
         tests: Names of all tests, in their order.
         invalid: Of each test that does not hold for the right program, why.
-        killed_by: Of each mutant that was killed, by its place, the tests that did, in each of its turns.
+        killed_by: Of each mutant that was killed, by its place, the tests that did.
         not_run: Mutants of which nothing is known, by their places.
         broken: Why there are no tests at all; "" where there are.
         layer: What held it all.

@@ -7,6 +7,7 @@ their splits, so that a function which is in an exam of one is in the training o
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Any, final
@@ -174,11 +175,11 @@ class CodeTask(Task):
             solution=solution,
         )
 
+    @abstractmethod
     def _asked(
         self, template: Template, settings: Settings, facts: dict[str, Any], statement: str
     ) -> tuple[str, dict[str, Any], str | None]:
         """The question, facts beside the exercise's, and an answer that must be accepted."""
-        raise NotImplementedError
 
 
 @final
