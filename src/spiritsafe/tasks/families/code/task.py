@@ -166,20 +166,18 @@ class CodeTask(Task):
             name=self.function_name,
         )
         statement = template.exercise(settings).statement(wording)
-        content, more, solution = self._asked(template, settings, facts, statement)
+        content, solution = self._asked(template, settings, facts, statement)
         return Problem(
             task=self.name,
             canonical_text=template.canonical_text(settings),
             messages=(Message(role="user", content=content),),
-            facts={**facts, **more},
+            facts=facts,
             solution=solution,
         )
 
     @abstractmethod
-    def _asked(
-        self, template: Template, settings: Settings, facts: dict[str, Any], statement: str
-    ) -> tuple[str, dict[str, Any], str | None]:
-        """The question, facts beside the exercise's, and an answer that must be accepted."""
+    def _asked(self, template: Template, settings: Settings, facts: dict[str, Any], statement: str) -> tuple[str, str]:
+        """The question, and an answer that must be accepted."""
 
 
 @final
@@ -194,15 +192,13 @@ class SolveTask(CodeTask):
         """The gold in other words and settings; and mutants of it, the skeleton, a constant, hacks."""
         return solve.labelled_solutions(exam_of(problem.facts), problem.canonical_text)
 
-    def _asked(
-        self, template: Template, settings: Settings, facts: dict[str, Any], statement: str
-    ) -> tuple[str, dict[str, Any], str | None]:
+    def _asked(self, template: Template, settings: Settings, facts: dict[str, Any], statement: str) -> tuple[str, str]:
         exam = exam_of(facts)
         exercise = template.exercise(settings)
         seed = derive_seed(0, "code examples", template.canonical_text(settings))
         shown = exercise.examples(Random(seed), self._knobs.examples)
         question = solve.solve_question(exam, statement, shown)
-        return question, {}, f"```{exam.language.fences[0]}\n{exam.gold.rstrip()}\n```"
+        return question, f"```{exam.language.fences[0]}\n{exam.gold.rstrip()}\n```"
 
     def gold(self, problem: Problem) -> str:
         """The gold code in its fence."""
@@ -229,12 +225,10 @@ class TestsTask(CodeTask):
         """The gold tests in other settings; and tests that hold nothing, everything, or look elsewhere."""
         return tests.labelled_tests(exam_of(problem.facts), problem.canonical_text)
 
-    def _asked(
-        self, template: Template, settings: Settings, facts: dict[str, Any], statement: str
-    ) -> tuple[str, dict[str, Any], str | None]:
+    def _asked(self, template: Template, settings: Settings, facts: dict[str, Any], statement: str) -> tuple[str, str]:
         exam = exam_of(facts)
         solution = fenced(gold_tests(exam), exam.language.fences[0])
-        return tests.tests_question(exam), {}, solution
+        return tests.tests_question(exam), solution
 
     def gold(self, problem: Problem) -> str:
         """Tests that hold."""
@@ -266,10 +260,8 @@ class ExplainTask(CodeTask):
         """The statement in other settings; and what explains nothing, or is the code itself."""
         return explain.labelled_explanations(exam_of(problem.facts), str(problem.solution))
 
-    def _asked(
-        self, template: Template, settings: Settings, facts: dict[str, Any], statement: str
-    ) -> tuple[str, dict[str, Any], str | None]:
-        return explain.explain_question(exam_of(facts)), {}, statement
+    def _asked(self, template: Template, settings: Settings, facts: dict[str, Any], statement: str) -> tuple[str, str]:
+        return explain.explain_question(exam_of(facts)), statement
 
     def gold(self, problem: Problem) -> str:
         """The statement that the code was made for."""
