@@ -211,5 +211,5 @@ def test_tasks_show(language: str) -> None:
 
 def test_the_family_is_listed_with_its_languages() -> None:
     listed = {name: about for name, about, refused in module.FAMILY.describe() if refused is None}
-    assert set(listed) == {"solve", "tests"}
+    assert set(listed) == {"explain", "solve", "tests"}
     assert "cobol, fortran, python" in listed["solve"]
