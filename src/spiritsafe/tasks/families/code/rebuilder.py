@@ -6,8 +6,8 @@ answer is an error: nothing is known then of the explanation.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
+from contextlib import closing
 from functools import lru_cache
 from typing import final
 
@@ -22,7 +22,7 @@ _KEPT = 4096
 
 @final
 class Rebuilder:
-    """A model at an address; safe from any thread. It is opened when it is first asked.
+    """A model at an address; safe from any thread. It is opened for each question.
 
     Args:
         address: See :func:`spiritsafe.core.generator.generator_at`.
@@ -43,8 +43,6 @@ class Rebuilder:
     ) -> None:
         self._open = opened or (lambda: generator_at(address, model, api_key_env))
         self._sampling = Sampling(temperature=0.0, max_tokens=max_tokens)
-        self._generator: Generator | None = None
-        self._lock = threading.Lock()
         self.answer = lru_cache(maxsize=_KEPT)(self._answer)
 
     def _answer(self, question: str) -> str:
@@ -54,12 +52,10 @@ class Rebuilder:
             EndpointError: It does not answer.
             RecipeError: There is no such model.
         """
-        with self._lock:
-            self._generator = self._generator or self._open()
         prompt = Prompt(problem_id=digest(question), messages=(Message(role="user", content=question),))
-        (attempt,) = self._generator.generate([prompt], self._sampling)
+        with closing(self._open()) as generator:  # nobody could say later when it is asked no more
+            (attempt,) = generator.generate([prompt], self._sampling)
+            name = generator.describe().name
         if attempt.finish_reason == "error":
-            raise EndpointError(
-                f"{self._generator.describe().name} does not answer.", hint="Look at its server, and run this again."
-            )
+            raise EndpointError(f"{name} does not answer.", hint="Look at its server, and run this again.")
         return attempt.text if attempt.finish_reason == "stop" else ""

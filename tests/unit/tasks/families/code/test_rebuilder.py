@@ -42,3 +42,18 @@ def test_it_is_opened_when_it_is_asked() -> None:
     model = Rebuilder("nowhere:1", "x", max_tokens=64)
     with pytest.raises(RecipeError, match="no address of a model"):
         model.answer("one")
+
+
+def test_what_was_opened_is_closed_whatever_it_said() -> None:
+    closed: list[str] = []
+
+    def opened(finish_reason: str) -> FakeGenerator:
+        generator = FakeGenerator(lambda *_: FakeReply(text="x", finish_reason=finish_reason))  # type: ignore[arg-type]  # it is one of them
+        generator.close = lambda: closed.append(finish_reason)  # type: ignore[method-assign]
+        return generator
+
+    for reason in ("stop", "length"):
+        Rebuilder("http://nowhere", "x", max_tokens=64, opened=lambda reason=reason: opened(reason)).answer("one")  # type: ignore[misc]  # mypy cannot type a lambda's default
+    with pytest.raises(EndpointError):
+        Rebuilder("http://nowhere", "x", max_tokens=64, opened=lambda: opened("error")).answer("one")
+    assert closed == ["stop", "length", "error"]
