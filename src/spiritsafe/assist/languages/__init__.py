@@ -1,0 +1,1 @@
+"""One module a language; each has ``open_subjects``."""
