@@ -1,1 +1,17 @@
 """Tools for code that somebody has: tests that are known to notice faults, explanations that are known to suffice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spiritsafe.core.faces import attributes_of
+
+if TYPE_CHECKING:
+    from spiritsafe.assist.subject import Subject
+    from spiritsafe.assist.subjects import subjects_at
+    from spiritsafe.assist.writing.report import TestsReport, Written
+    from spiritsafe.assist.writing.write import write_tests
+else:
+    __getattr__, __dir__ = attributes_of(__name__)
+
+__all__ = ["Subject", "TestsReport", "Written", "subjects_at", "write_tests"]

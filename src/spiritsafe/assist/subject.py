@@ -10,8 +10,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from spiritsafe.tasks.code.duet.kills import Kills
-from spiritsafe.tasks.code.mutants.mutant import Mutant
+from spiritsafe.tasks import Kills, Mutant
 
 
 class Subject(Protocol):
@@ -46,6 +45,10 @@ class Subject(Protocol):
         Raises:
             SandboxFailure: The sandbox failed.
         """
+        ...
+
+    def judge(self, tests: str, programs: Sequence[str]) -> Kills:
+        """As :meth:`examine`, for other versions of the file: ``killed_by`` counts places in ``programs``."""
         ...
 
     def only(self, tests: str, names: Collection[str]) -> str:

@@ -11,7 +11,11 @@ from spiritsafe.core.faces import attributes_of
 
 if TYPE_CHECKING:
     from spiritsafe.tasks.answers.extract import Extracted, extract_answer, normalise, parse_number
-    from spiritsafe.tasks.code.languages.language import languages
+    from spiritsafe.tasks.code.answer import code_in
+    from spiritsafe.tasks.code.duet.kills import Kills
+    from spiritsafe.tasks.code.labelled import fenced
+    from spiritsafe.tasks.code.languages.language import language_named, languages
+    from spiritsafe.tasks.code.mutants.mutant import Mutant
     from spiritsafe.tasks.data.benchmarks import BENCHMARKS
     from spiritsafe.tasks.data.source import DataSource, is_hub_name, is_set
     from spiritsafe.tasks.families.choice import LetterVerifier
@@ -44,9 +48,9 @@ else:
 __all__ = [
     "BENCHMARKS", "NUM_BUCKETS", "QUICKSTART_SPECS", "R1_MIX_SPEC", "SANDBOX_LAYERS", "AttackResult", "AuditReport",
     "DataSource", "Draft", "Extracted", "FamilyInfo", "GraderPool", "InstructionRates", "InstructionVerifier",
-    "LetterVerifier", "MathVerifier", "MixTask", "NoMoreProblemsError", "Sandbox", "Split", "Task", "ValueVerifier",
-    "Verifier", "attack_table", "audit_task", "bucket_of", "build_task", "canonical_name", "data_spec",
-    "extract_answer", "gold_and_solution", "instruction_rates", "is_hub_name", "is_set", "languages", "list_families",
-    "load_named", "load_task", "load_verifier", "normalise", "parse_number", "parse_spec", "row_graders", "split_of",
-    "strongest_layer", "why_no_layer",
+    "Kills", "LetterVerifier", "MathVerifier", "MixTask", "Mutant", "NoMoreProblemsError", "Sandbox", "Split", "Task",
+    "ValueVerifier", "Verifier", "attack_table", "audit_task", "bucket_of", "build_task", "canonical_name", "code_in",
+    "data_spec", "extract_answer", "fenced", "gold_and_solution", "instruction_rates", "is_hub_name", "is_set",
+    "language_named", "languages", "list_families", "load_named", "load_task", "load_verifier", "normalise",
+    "parse_number", "parse_spec", "row_graders", "split_of", "strongest_layer", "why_no_layer",
 ]  # fmt: skip

@@ -38,6 +38,7 @@ class Kills:
         killed_by: Of each mutant that was killed, by its place, the tests that did.
         not_run: Mutants of which nothing is known, by their places.
         broken: Why there are no tests at all; "" where there are.
+        fickle: The test that both passed and failed on the right program, for which no other counts either; "": none.
         layer: What held it all.
         coverage: Share of the right program's lines that the tests run; None: it is not known. It is told, and earns
             nothing.
@@ -48,6 +49,7 @@ class Kills:
     killed_by: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     not_run: frozenset[int] = frozenset()
     broken: str = ""
+    fickle: str = ""
     layer: str
     coverage: float | None = None
 
@@ -147,6 +149,7 @@ def judged_kills(
         invalid=invalid,
         killed_by={mutant: tests for mutant, tests in killers.items() if tests},
         not_run=frozenset(range(num_mutants)) - killers.keys() if later is not None else frozenset(),
+        fickle=fickle or "",
         layer=layer,
     )
 

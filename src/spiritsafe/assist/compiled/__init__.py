@@ -1,0 +1,1 @@
+"""Code that is compiled, and tests of it in the same language."""

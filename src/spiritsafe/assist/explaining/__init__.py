@@ -1,0 +1,1 @@
+"""Explanations that a model writes, each told whether the code can be written anew from it."""

@@ -1,0 +1,1 @@
+"""The routines of a file: what can be explained, shown or rebuilt by itself."""

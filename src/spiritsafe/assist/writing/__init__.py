@@ -1,0 +1,1 @@
+"""Tests that a model writes, kept where each of them is known to notice a fault that no other notices."""
