@@ -15,7 +15,7 @@ SOURCE = Path(spiritsafe.__file__).parent
 TESTS = Path(__file__).parent
 ROOMS = sorted(path.parent.name for path in SOURCE.glob("*/__init__.py"))
 FOLDERS = sorted({path.parent.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py")} - {"."})
-FACES = ["exam/records", *sorted(set(ROOMS) - {"core", "cli"})]  # core is named by module, cli is a program
+FACES = ["exam/records", "tasks/code", *sorted(set(ROOMS) - {"core", "cli"})]  # core has modules, cli is a program
 MODULES = sorted(
     path.relative_to(SOURCE).with_suffix("").as_posix()
     for room in ROOMS
@@ -106,6 +106,7 @@ PROTOCOLS = {
     "FAMILY",
     "INTERFACE",
     "LANGUAGE",
+    "SUFFIXES",
     "SUITE",
     "T",
     "V",
@@ -116,6 +117,8 @@ PROTOCOLS = {
     "export",
     "list_",
     "main",
+    "open_subjects",
+    "routines_in",
     "show",
 }  # each file of a kind
 

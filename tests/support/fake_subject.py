@@ -58,7 +58,12 @@ class FakeSubject:
                 if words[1] not in invalid:
                     killed[mutant] = (*killed.get(mutant, ()), words[1])
         return Kills(
-            tests=tuple(names), invalid=invalid, killed_by=killed, fickle=fickle, layer="fake", coverage=len(killed) / 10
+            tests=tuple(names),
+            invalid=invalid,
+            killed_by=killed,
+            fickle=fickle,
+            layer="fake",
+            coverage=len(killed) / 10,
         )
 
     def judge(self, tests: str, programs: Sequence[str]) -> Kills:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from spiritsafe.tasks import Kills, Mutant
+from spiritsafe.tasks.code import Kills, Mutant
 
 
 class Subject(Protocol):

@@ -11,11 +11,7 @@ from spiritsafe.core.faces import attributes_of
 
 if TYPE_CHECKING:
     from spiritsafe.tasks.answers.extract import Extracted, extract_answer, normalise, parse_number
-    from spiritsafe.tasks.code.answer import code_in
-    from spiritsafe.tasks.code.duet.kills import Kills
-    from spiritsafe.tasks.code.labelled import fenced
-    from spiritsafe.tasks.code.languages.language import language_named, languages
-    from spiritsafe.tasks.code.mutants.mutant import Mutant
+    from spiritsafe.tasks.code.languages.language import languages
     from spiritsafe.tasks.data.benchmarks import BENCHMARKS
     from spiritsafe.tasks.data.source import DataSource, is_hub_name, is_set
     from spiritsafe.tasks.families.choice import LetterVerifier
@@ -37,8 +33,9 @@ if TYPE_CHECKING:
         row_graders,
     )
     from spiritsafe.tasks.sandbox.attacks.table import AttackResult, attack_table
+    from spiritsafe.tasks.sandbox.job import Limits, Run, RunStep
     from spiritsafe.tasks.sandbox.layers import SANDBOX_LAYERS, strongest_layer, why_no_layer
-    from spiritsafe.tasks.sandbox.sandbox import Sandbox
+    from spiritsafe.tasks.sandbox.sandbox import Sandbox, SandboxFailure, shared_sandbox
     from spiritsafe.tasks.spec import canonical_name, parse_spec
     from spiritsafe.tasks.splits import NUM_BUCKETS, Split, bucket_of, split_of
     from spiritsafe.tasks.task import Draft, NoMoreProblemsError, Task, Verifier
@@ -48,9 +45,9 @@ else:
 __all__ = [
     "BENCHMARKS", "NUM_BUCKETS", "QUICKSTART_SPECS", "R1_MIX_SPEC", "SANDBOX_LAYERS", "AttackResult", "AuditReport",
     "DataSource", "Draft", "Extracted", "FamilyInfo", "GraderPool", "InstructionRates", "InstructionVerifier",
-    "Kills", "LetterVerifier", "MathVerifier", "MixTask", "Mutant", "NoMoreProblemsError", "Sandbox", "Split", "Task",
-    "ValueVerifier", "Verifier", "attack_table", "audit_task", "bucket_of", "build_task", "canonical_name", "code_in",
-    "data_spec", "extract_answer", "fenced", "gold_and_solution", "instruction_rates", "is_hub_name", "is_set",
-    "language_named", "languages", "list_families", "load_named", "load_task", "load_verifier", "normalise",
-    "parse_number", "parse_spec", "row_graders", "split_of", "strongest_layer", "why_no_layer",
+    "LetterVerifier", "Limits", "MathVerifier", "MixTask", "NoMoreProblemsError", "Run", "RunStep", "Sandbox",
+    "SandboxFailure", "Split", "Task", "ValueVerifier", "Verifier", "attack_table", "audit_task", "bucket_of",
+    "build_task", "canonical_name", "data_spec", "extract_answer", "gold_and_solution", "instruction_rates",
+    "is_hub_name", "is_set", "languages", "list_families", "load_named", "load_task", "load_verifier", "normalise",
+    "parse_number", "parse_spec", "row_graders", "shared_sandbox", "split_of", "strongest_layer", "why_no_layer",
 ]  # fmt: skip

@@ -13,7 +13,7 @@ from typing import final
 
 from spiritsafe.assist.subject import Subject
 from spiritsafe.assist.writing.cover import least_cover
-from spiritsafe.tasks import Kills
+from spiritsafe.tasks.code import Kills
 
 NEEDLESS = "it kills no mutant that the kept tests do not kill"
 _MOST_REASON = 300

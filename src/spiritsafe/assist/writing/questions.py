@@ -13,7 +13,7 @@ from typing import final
 
 from spiritsafe.assist.routines.routine import Routine, routines_of
 from spiritsafe.assist.subject import Subject
-from spiritsafe.tasks import Mutant, fenced, language_named
+from spiritsafe.tasks.code import Mutant, fenced, language_named
 
 _MOST_SOURCE = 24_000
 """Characters of code in a question; of more, an outline and the routines that matter are shown."""

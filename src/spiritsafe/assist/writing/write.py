@@ -28,7 +28,7 @@ from spiritsafe.core.canonical import digest_bytes
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.generator import Generator
 from spiritsafe.core.records import Sampling
-from spiritsafe.tasks import Kills, code_in, language_named
+from spiritsafe.tasks.code import Kills, code_in, language_named
 
 _MOST_IDLE = 2
 _MOST_CODE = 200_000

@@ -1,1 +1,1 @@
-"""Models that answer: a task's problems, or whoever asks a server."""
+"""Models that answer: a task's problems, somebody who has code, or whoever asks a server."""

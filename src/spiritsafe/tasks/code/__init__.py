@@ -1,1 +1,61 @@
 """Code as a task: its languages, how tests meet code, mutants, and problems made from templates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spiritsafe.core.faces import attributes_of
+
+if TYPE_CHECKING:
+    from spiritsafe.tasks.code.answer import code_in
+    from spiritsafe.tasks.code.duet.kills import Kills
+    from spiritsafe.tasks.code.labelled import fenced
+    from spiritsafe.tasks.code.languages.cobol import cobol_compiler
+    from spiritsafe.tasks.code.languages.fortran import fortran_compiler
+    from spiritsafe.tasks.code.languages.language import language_named
+    from spiritsafe.tasks.code.mutants.cobol_words.words import cobol_columns
+    from spiritsafe.tasks.code.mutants.fortran_words.words import fortran_statements
+    from spiritsafe.tasks.code.mutants.mutant import Mutant, sample_mutants
+    from spiritsafe.tasks.code.mutants.registry import mutants_of
+    from spiritsafe.tasks.code.suites.compiled import (
+        MOST_TESTS,
+        BuildPart,
+        TestsPart,
+        c_file,
+        compiler_words,
+        compiling_run,
+        kills_in_turns,
+    )
+    from spiritsafe.tasks.code.suites.fortran_units import FortranUnit, fortran_tests, fortran_units
+    from spiritsafe.tasks.code.suites.languages.cobol import COBOL_TESTS_MAIN
+    from spiritsafe.tasks.code.suites.languages.fortran import FORTRAN_TESTS_MAIN
+    from spiritsafe.tasks.code.suites.turns import TurnTests
+else:
+    __getattr__, __dir__ = attributes_of(__name__)
+
+__all__ = [
+    "COBOL_TESTS_MAIN",
+    "FORTRAN_TESTS_MAIN",
+    "MOST_TESTS",
+    "BuildPart",
+    "FortranUnit",
+    "Kills",
+    "Mutant",
+    "TestsPart",
+    "TurnTests",
+    "c_file",
+    "cobol_columns",
+    "cobol_compiler",
+    "code_in",
+    "compiler_words",
+    "compiling_run",
+    "fenced",
+    "fortran_compiler",
+    "fortran_statements",
+    "fortran_tests",
+    "fortran_units",
+    "kills_in_turns",
+    "language_named",
+    "mutants_of",
+    "sample_mutants",
+]  # fmt: skip

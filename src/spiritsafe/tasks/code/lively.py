@@ -21,7 +21,7 @@ from spiritsafe.tasks.code.duet.inside.values import encoded
 from spiritsafe.tasks.code.languages.language import language_named, trial_outcomes
 from spiritsafe.tasks.code.languages.signature import CodeSignature, CodeValue
 from spiritsafe.tasks.code.languages.trial import Failure, TrialOutcome
-from spiritsafe.tasks.code.mutants.mutant import Mutant, sample
+from spiritsafe.tasks.code.mutants.mutant import Mutant, sample_mutants
 from spiritsafe.tasks.code.mutants.registry import mutants_of
 from spiritsafe.tasks.sandbox.job import Limits
 from spiritsafe.tasks.sandbox.sandbox import Sandbox
@@ -79,7 +79,7 @@ def _lively(
         told = _by_trials(sandbox, language, gold, signature, given[:_MOST_TRIED])
     left, lively, equivalent, broken = mutants_of(gold, language), list[Mutant](), 0, 0
     while left and len(lively) < count:
-        tried = sample(left, count - len(lively), seed)
+        tried = sample_mutants(left, count - len(lively), seed)
         left = [one for one in left if one not in tried]
         found = told([one.source for one in tried])
         lively += [one for one, is_other in zip(tried, found, strict=True) if is_other]

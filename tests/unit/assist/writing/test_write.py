@@ -98,7 +98,7 @@ def test_two_answers_without_gain_end_it() -> None:
         ("I will not.", "no code", "it has no block of code with tests"),
         ("```python\n```", "no code", "it has no block of code with tests"),
         ("<think>for ever", "no code", "it has no block of code with tests"),
-        (answer("test a kills 0") .replace("test a", "test a" + " " * 200_000), "too long", "it has more than"),
+        (answer("test a kills 0").replace("test a", "test a" + " " * 200_000), "too long", "it has more than"),
         ("```python\nnonsense test\n```", "broken", "it is nonsense"),
         ("```python\n\ud800 test \x00\n```", "broken", "there are no tests"),
     ],
@@ -117,9 +117,7 @@ def test_a_model_that_gives_nothing_leaves_nothing() -> None:
             for attempt in super().generate(prompts, sampling):
                 yield Attempt.from_json({**attempt.to_json(), "finish_reason": "error", "error": "500\nsorry"})
 
-    done = write_tests(
-        FakeSubject(), Failing(lambda _: answer("test a kills 0")), most_questions=9, sampling=SAMPLING
-    )
+    done = write_tests(FakeSubject(), Failing(lambda _: answer("test a kills 0")), most_questions=9, sampling=SAMPLING)
     assert done.text == ""
     assert [(one.outcome, one.told) for one in done.report.rounds] == [("no answer", "500 sorry")] * 2
     assert (done.report.killed, len(done.report.survivors), done.report.kept) == (0, 6, ())

@@ -109,7 +109,7 @@ def _short(text: str) -> str:
     return flat if len(flat) <= _SHOWN else f"{flat[: _SHOWN - 1]}…"
 
 
-def sample(mutants: Sequence[Mutant], count: int, seed: int) -> list[Mutant]:
+def sample_mutants(mutants: Sequence[Mutant], count: int, seed: int) -> list[Mutant]:
     """So many of them, in order: no line is taken from again while another has been less used, nor is an operator.
 
     All of them where there are no more. The same seed gives the same choice.

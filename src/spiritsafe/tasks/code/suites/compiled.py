@@ -121,18 +121,28 @@ def compiled_kills(
         return Kills(broken="there are no tests", layer=sandbox.layer)
     if len(found.names) > MOST_TESTS:
         return Kills(broken=f"there are more than {MOST_TESTS} tests", layer=sandbox.layer)
-    compiled = sandbox.run(_compiling([found.part]))
+    compiled = sandbox.run(compiling_run([found.part]))
     binary = compiled.files.get(found.part.made)
     if binary is None:
-        return Kills(broken=f"the tests do not compile: {_said(compiled.steps)}", layer=compiled.layer)
+        return Kills(broken=f"the tests do not compile: {compiler_words(compiled.steps)}", layer=compiled.layer)
     with _lock_of(signature, gold):
         programs = _programs(language, sandbox, signature, gold, tuple(mutants))
     subject = TurnTests(binary=binary, names=found.names, is_program=found.is_program, host=programs.host)
-    return _kills(sandbox, subject, programs.objects, compiled.layer)
+    return kills_in_turns(sandbox, subject, programs.objects, compiled.layer)
 
 
-def _kills(sandbox: Sandbox, tests: TurnTests, objects: Sequence[bytes | None], layer: str) -> Kills:
-    """Let each program have its turns."""
+def kills_in_turns(sandbox: Sandbox, tests: TurnTests, objects: Sequence[bytes | None], layer: str) -> Kills:
+    """Let each program have its turns.
+
+    Args:
+        sandbox: Where.
+        tests: All of them.
+        objects: The right program, then the mutants; None: it does not compile, and nothing will be known of it.
+        layer: Of the sandbox.
+
+    Raises:
+        SandboxFailure: The sandbox failed.
+    """
     gold, num_mutants = objects[0], len(objects) - 1
     assert gold is not None
     everything = range(len(tests.names))
@@ -157,7 +167,8 @@ def _kills(sandbox: Sandbox, tests: TurnTests, objects: Sequence[bytes | None], 
     return judged_kills(tests.names, first, later, num_mutants=num_mutants, layer=layer)
 
 
-def _compiling(parts: Sequence[BuildPart]) -> Run:
+def compiling_run(parts: Sequence[BuildPart]) -> Run:
+    """What compiles parts, one after the other in one folder."""
     commands = [command for part in parts for command in part.commands]
     return Run(
         files={name: text for part in parts for name, text in part.files.items()},
@@ -190,19 +201,19 @@ def _programs(
             language.program(source, signature, f"p{first + place}")
             for place, source in enumerate(sources[first : first + _MOST_PROGRAMS])
         ]
-        result = sandbox.run(_compiling([shared, *parts]))
+        result = sandbox.run(compiling_run([shared, *parts]))
         host = result.files.get(shared.made)
         objects += [result.files.get(part.made) for part in parts]
         if host is None or objects[0] is None:
             raise TaskError(
-                f"The right program does not compile as {language.title}: {_said(result.steps)}",
+                f"The right program does not compile as {language.title}: {compiler_words(result.steps)}",
                 hint="Give a program that has the function of the signature.",
             )
     assert host is not None
     return _Programs(host=host, objects=tuple(objects))
 
 
-def _said(steps: Sequence[RunStepResult]) -> str:
+def compiler_words(steps: Sequence[RunStepResult]) -> str:
     """What the first compiler that failed said."""
     failed = next((step for step in steps if step.code != 0), None)
     return "nothing" if failed is None else shortened(failed.errors or failed.text)

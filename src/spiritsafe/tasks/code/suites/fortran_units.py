@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import final
 
 from spiritsafe.tasks.code.mutants.columns import ProgramWord
-from spiritsafe.tasks.code.mutants.fortran_words.words import statements
+from spiritsafe.tasks.code.mutants.fortran_words.words import fortran_statements
 
 _WRAPPER = "tests_of_solution"
 _PREFIXES = frozenset(
@@ -41,19 +41,34 @@ class FortranTests:
 
 @final
 @dataclass(slots=True)
-class _Unit:
-    """A module, program or procedure of the text."""
+class FortranUnit:
+    """A module, program or procedure of a text.
+
+    Attributes:
+        kind: The word that its heading has: ``module``, ``subroutine``; "": it is the whole text.
+        name: In lower case.
+        start: Where its heading begins, in characters.
+        end: Where its end ends; 0: it has none.
+        heading_end: Where its heading ends.
+        has_arguments: Whether its heading has any.
+        is_private: Whether what it contains is hidden, unless it is named public.
+        named: The names that it makes public or private.
+        used: The modules that it uses.
+        inside: What it contains.
+        num_other: Statements that are no unit's heading or end.
+    """
 
     kind: str
     name: str
     start: int
     end: int = 0
+    heading_end: int = 0
     has_arguments: bool = False
     is_private: bool = False
     named: dict[str, str] = field(default_factory=dict)
-    inside: list[_Unit] = field(default_factory=list)
+    used: list[str] = field(default_factory=list)
+    inside: list[FortranUnit] = field(default_factory=list)
     num_other: int = 0
-    """Statements that are no unit's heading or end."""
 
     @property
     def tests(self) -> list[str]:
@@ -72,7 +87,7 @@ def fortran_tests(text: str) -> FortranTests:
     Subroutines that are in no module get one, which uses ``solution``. Where modules have tests, a program beside them
     is left out: it would only call them.
     """
-    top = _units(text)
+    top = fortran_units(text)
     modules = [one for one in top.inside if one.kind == "module"]
     programs = [one for one in top.inside if one.kind == "program"]
     loose = [one for one in top.inside if one.kind in ("subroutine", "function")]
@@ -91,16 +106,17 @@ def fortran_tests(text: str) -> FortranTests:
     return FortranTests(text=text, program="program" if _is_program(top) else "")
 
 
-def _is_program(top: _Unit) -> bool:
+def _is_program(top: FortranUnit) -> bool:
     """Whether there are statements outside of every unit: a program without a heading."""
     return top.num_other > 0
 
 
-def _units(text: str) -> _Unit:
-    top = _Unit("", "", 0)
+def fortran_units(text: str) -> FortranUnit:
+    """A text's units, as one that contains them."""
+    top = FortranUnit("", "", 0)
     open_units = [top]
     is_interface = False
-    for statement in statements(text):
+    for statement in fortran_statements(text):
         words = [word.low for word in statement if word.kind != "label"]
         if not words:
             continue
@@ -123,23 +139,26 @@ def _units(text: str) -> _Unit:
         elif words[0] in ("private", "public") and unit.kind == "module":
             unit.is_private |= words == ["private"]
             unit.named |= dict.fromkeys(words[1:], words[0])
+        elif words[0] == "use" and len(words) > 1:
+            unit.used += [word for word in words[1:] if word.isidentifier() and word != "intrinsic"][:1]
         elif not _is_end(words) and words[0] not in ("use", "implicit"):
             unit.num_other += 1
     return top
 
 
-def _heading(statement: Sequence[ProgramWord], words: list[str]) -> _Unit | None:
+def _heading(statement: Sequence[ProgramWord], words: list[str]) -> FortranUnit | None:
     """The unit that a statement begins."""
-    start = statement[0].start
+    start, end = statement[0].start, statement[-1].end
     if (len(words) == 2 and words[0] in ("module", "program")) or words[0] == "submodule":
-        return _Unit(words[0], words[1], start)
+        return FortranUnit(words[0], words[1], start, heading_end=end)
     if len(words) == 3 and words[:2] == ["module", "procedure"]:
-        return _Unit("procedure", words[2], start)
+        return FortranUnit("procedure", words[2], start, heading_end=end)
     depth = 0
     for place, word in enumerate(words[:-1]):
         depth += (word == "(") - (word == ")")
         if word in ("subroutine", "function") and words[place + 1].isidentifier():
-            return _Unit(word, words[place + 1], start, has_arguments=words[place + 3 : place + 4] not in ([], [")"]))
+            has_arguments = words[place + 3 : place + 4] not in ([], [")"])
+            return FortranUnit(word, words[place + 1], start, heading_end=end, has_arguments=has_arguments)
         if not depth and word not in _PREFIXES and not word.isdigit():
             return None
     return None

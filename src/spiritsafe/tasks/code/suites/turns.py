@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import final
 
 from spiritsafe.tasks.code.duet.duet import DuetTurn, TestRun
-from spiritsafe.tasks.sandbox.job import Limits, Run, RunStep, RunStepResult, Stop
+from spiritsafe.tasks.sandbox.job import Limits, Run, RunResult, RunStep, RunStepResult, Stop
 from spiritsafe.tasks.sandbox.sandbox import Sandbox
 
 _WALL_S = 20.0
@@ -35,19 +35,19 @@ class TurnTests:
         binary: They, started as ``inside/tests.c`` says.
         names: Of all.
         is_program: They are a whole program, which is the only test.
-        host: What calls programs.
+        host: What calls programs; None: the tests load the program themselves, from ``code.so`` beside them.
     """
 
     binary: bytes
     names: tuple[str, ...]
     is_program: bool
-    host: bytes
+    host: bytes | None
 
 
 def run_turn(
     sandbox: Sandbox, tests: TurnTests, numbers: Sequence[int], place: int, code: bytes, cpu_s: float
 ) -> tuple[DuetTurn, Stop | None]:
-    """One program's turn, in two runs that nothing is left of; and why these were ended from outside.
+    """One program's turn, in runs that nothing is left of; and why these were ended from outside.
 
     Args:
         sandbox: Where.
@@ -66,27 +66,30 @@ def run_turn(
     limits = Limits(cpu_s=cpu_s, wall_s=_WALL_S)
     told = " ".join([mark, str(returned), *map(str, numbers)])
     of_tests = Run(
-        files={"tests": tests.binary},
-        steps=(RunStep(argv=("./tests", microseconds), stdin=told, has_channel=True),),
+        files={"tests": tests.binary} | ({"code.so": code} if tests.host is None else {}),
+        steps=(RunStep(argv=("./tests", microseconds), stdin=told, has_channel=tests.host is not None),),
         read_only=True,
         limits=limits,
     )
-    of_code = Run(
-        files={"host": tests.host, "code.so": code},
-        steps=(RunStep(argv=("./host", microseconds), has_channel=True),),
-        read_only=True,
-        limits=limits,
-    )
-    one, other = sandbox.run_pair(of_tests, of_code)
-    step = one.steps[0]
+    if tests.host is None:
+        results: tuple[RunResult, ...] = (sandbox.run(of_tests),)
+    else:
+        of_code = Run(
+            files={"host": tests.host, "code.so": code},
+            steps=(RunStep(argv=("./host", microseconds), has_channel=True),),
+            read_only=True,
+            limits=limits,
+        )
+        results = sandbox.run_pair(of_tests, of_code)
+    step = results[0].steps[0]
     names = [tests.names[number] for number in numbers]
     if tests.is_program:
         runs = [_run_of_program(names[0], step)] if step.code is not None else []
     else:
         runs = [_test_run(name, *end, returned) for name, end in zip(names, _ends(step.out, mark), strict=False)]
-    used_s = sum(step.cpu_s for result in (one, other) for step in result.steps)
+    used_s = sum(step.cpu_s for result in results for step in result.steps)
     went = DuetTurn(program=place, tests=tuple(runs), has_ended=len(runs) == len(names), cpu_s=used_s)
-    return went, one.stop or other.stop
+    return went, next((result.stop for result in results if result.stop), None)
 
 
 def _ends(out: bytes, mark: str) -> list[tuple[int, str]]:

@@ -12,7 +12,7 @@ from operator import add, lshift, mul
 from random import Random
 from typing import Any, final
 
-from spiritsafe.tasks.code.mutants.mutant import sample
+from spiritsafe.tasks.code.mutants.mutant import sample_mutants
 from spiritsafe.tasks.code.mutants.registry import mutants_of
 from spiritsafe.tasks.code.templates.inputs import Arguments
 from spiritsafe.tasks.code.templates.template import Exercise, signature_of
@@ -37,7 +37,7 @@ class _RunawayError(Exception):
 def hidden_inputs(exercise: Exercise, seed: int, count: int = NUM_HIDDEN) -> list[Arguments]:
     """``count`` different arguments, or as many as there are."""
     many = exercise.inputs(Random(seed), _NUM_MANY)
-    mutants = sample(mutants_of(exercise.gold, "python"), _MOST_MUTANTS, seed)
+    mutants = sample_mutants(mutants_of(exercise.gold, "python"), _MOST_MUTANTS, seed)
     expected = _expected(exercise, many)
     noticed = [_noticed(mutant.source, many, expected, _TRIED) for mutant in mutants]
     chosen: list[int] = []

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from spiritsafe.tasks.code.mutants.mutant import Edit, Mutant, sample
+from spiritsafe.tasks.code.mutants.mutant import Edit, Mutant, sample_mutants
 
 SOURCE = "first\r\n  sécond < third  # why\rlast\n"
 
@@ -47,7 +47,7 @@ def many() -> list[Mutant]:
 def test_a_sample_is_spread_over_lines_and_operators(count: int) -> None:
     mutants = many()
     for seed in range(5):
-        chosen = sample(mutants, count, seed)
+        chosen = sample_mutants(mutants, count, seed)
         assert len(chosen) == count
         assert [mutants.index(one) for one in chosen] == sorted({mutants.index(one) for one in chosen})
         lines = Counter(one.line for one in chosen)
@@ -59,7 +59,7 @@ def test_a_sample_is_spread_over_lines_and_operators(count: int) -> None:
 
 def test_a_sample_is_the_seed_s() -> None:
     mutants = many()
-    assert sample(mutants, 10, 1) == sample(mutants, 10, 1)
-    assert len({tuple(mutants.index(one) for one in sample(mutants, 10, seed)) for seed in range(20)}) > 15
-    assert sample(mutants, 1000, 3) == mutants
-    assert sample([], 5, 0) == sample(mutants, 0, 0) == []
+    assert sample_mutants(mutants, 10, 1) == sample_mutants(mutants, 10, 1)
+    assert len({tuple(mutants.index(one) for one in sample_mutants(mutants, 10, seed)) for seed in range(20)}) > 15
+    assert sample_mutants(mutants, 1000, 3) == mutants
+    assert sample_mutants([], 5, 0) == sample_mutants(mutants, 0, 0) == []

@@ -15,7 +15,7 @@ from spiritsafe.core.errors import TaskError
 from spiritsafe.tasks.code.duet.kills import FIRST_TURNS, LATER_TURNS
 from spiritsafe.tasks.code.languages.signature import CodeSignature
 from spiritsafe.tasks.code.languages.trial import Failure
-from spiritsafe.tasks.code.mutants.mutant import sample
+from spiritsafe.tasks.code.mutants.mutant import sample_mutants
 from spiritsafe.tasks.code.mutants.registry import mutants_of
 from spiritsafe.tasks.code.suites import compiled, turns
 from spiritsafe.tasks.code.suites.suite import run_suite
@@ -513,7 +513,7 @@ def test_good_tests_kill_the_mutants_that_differ(language: str, problem: SuitePr
     inputs = [problem.draw(rng) for _ in range(60)]
     wanted = [problem.reference(*one) for one in inputs]
     assert tried(language, gold, problem.signature, inputs) == wanted
-    chosen = [one.source for one in sample(mutants_of(gold, language), 8, 2)]
+    chosen = [one.source for one in sample_mutants(mutants_of(gold, language), 8, 2)]
     outcomes = [tried(language, one, problem.signature, inputs) for one in chosen]
     different = {
         place

@@ -50,7 +50,7 @@ def columns_of(source: str) -> Columns:
     return Columns(CARD, has_margin=True) if is_fixed_form(source) else Columns(132, has_margin=False)
 
 
-def statements(source: str) -> Iterator[list[ProgramWord]]:
+def fortran_statements(source: str) -> Iterator[list[ProgramWord]]:
     """The statements of a program, in order; a label is the first word of its statement."""
     lines = _fixed_lines(source) if is_fixed_form(source) else _free_lines(source)
     words: list[ProgramWord] = []

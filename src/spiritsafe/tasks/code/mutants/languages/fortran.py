@@ -12,7 +12,7 @@ from spiritsafe.core.errors import TaskError
 from spiritsafe.tasks.code.mutants.columns import ProgramWord, Splice, written
 from spiritsafe.tasks.code.mutants.fortran_words.actions import StatementPart, actions_of
 from spiritsafe.tasks.code.mutants.fortran_words.surroundings import Surroundings, surroundings_of
-from spiritsafe.tasks.code.mutants.fortran_words.words import columns_of, statements
+from spiritsafe.tasks.code.mutants.fortran_words.words import columns_of, fortran_statements
 from spiritsafe.tasks.code.mutants.mutant import Edit
 
 _COMPARE = {
@@ -51,7 +51,7 @@ def edits_of(source: str) -> list[Edit]:
     columns = columns_of(source)
     edits: list[Edit] = []
     found = False
-    for statement in statements(source):
+    for statement in fortran_statements(source):
         found = True
         for part in actions_of(statement):
             for operator, splices, shown in _changes(part, source):

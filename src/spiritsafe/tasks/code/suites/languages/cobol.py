@@ -57,7 +57,8 @@ int suite_begin(const char *microseconds) {{
     return suite_serve(answer, microseconds);
 }}
 """
-_MAIN = """
+COBOL_TESTS_MAIN = """
+#include <dlfcn.h>
 #include <libcob.h>
 
 static const char *const tests[] = {{{names}}};
@@ -73,9 +74,10 @@ static int call(int number) {{
 
 int main(int argc, char **argv) {{
     cob_init(0, NULL);
-    return argc < 2 || suite_tests(call, argv[1]);
+    return argc < 2 {load} || suite_tests(call, argv[1]);
 }}
 """
+"""``load`` can load what the tests call, where it is not linked with them; it is true where that fails."""
 
 
 def _cobc() -> str:
@@ -142,7 +144,7 @@ def _tests(text: str, signature: CodeSignature) -> TestsPart | None:
     names = _names(formatted, is_free=is_free)
     if not names:
         return None
-    main = _MAIN.format(names=", ".join(f'"{name}"' for name in names))
+    main = COBOL_TESTS_MAIN.format(names=", ".join(f'"{name}"' for name in names), load="")
     files: dict[str, str | bytes] = {
         "tests.cob": f"{formatted}\n".encode("utf-8", "replace"),
         "channel.c": c_file("channel.c") + _SUBSTITUTE.format(**_c_parts(signature)),

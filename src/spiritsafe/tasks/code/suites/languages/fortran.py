@@ -109,7 +109,7 @@ void answer_call(void);
 int suite_serve(void (*answer)(void), const char *microseconds);
 int suite_begin(const char *microseconds) { return suite_serve(answer_call, microseconds); }
 """
-_MAIN = """
+FORTRAN_TESTS_MAIN = """
 #include <stdlib.h>
 
 typedef void test(void);
@@ -217,7 +217,7 @@ def _tests(text: str, signature: CodeSignature) -> TestsPart | None:
     if not found.tests and not found.program:
         return None
     symbols = [f"__{module}_MOD_{name}" for module, name in found.tests]
-    main = _MAIN.format(
+    main = FORTRAN_TESTS_MAIN.format(
         declared=", ".join(f"{symbol} __attribute__((weak))" for symbol in symbols), named=", ".join(symbols)
     )
     files: dict[str, str | bytes] = {

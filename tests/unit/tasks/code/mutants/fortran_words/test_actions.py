@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 
 from spiritsafe.tasks.code.mutants.fortran_words.actions import actions_of, closing, pieces
-from spiritsafe.tasks.code.mutants.fortran_words.words import statements
+from spiritsafe.tasks.code.mutants.fortran_words.words import fortran_statements
 
 
 def parts(line: str) -> list[tuple[str, str]]:
-    (words,) = statements(f"{line}\n")
+    (words,) = fortran_statements(f"{line}\n")
     return [(role, " ".join(word.text for word in part)) for role, part in actions_of(words)]
 
 
@@ -53,11 +53,11 @@ def test_what_statements_do(line: str, expected: list[tuple[str, str]]) -> None:
 
 
 def test_brackets_and_commas() -> None:
-    (words,) = statements("f(a, (b)), [c, d], (/ e, f /)\n")
+    (words,) = fortran_statements("f(a, (b)), [c, d], (/ e, f /)\n")
     assert closing(words, 1) == 7
     assert closing(words, 4) == 6
     assert [" ".join(word.text for word in piece) for piece in pieces(words)] == [
         "f ( a , ( b ) )", "[ c , d ]", "(/ e , f /)"
     ]  # fmt: skip
-    (words,) = statements("f(a\n")
+    (words,) = fortran_statements("f(a\n")
     assert closing(words, 1) == 2

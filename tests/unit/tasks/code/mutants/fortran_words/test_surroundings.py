@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from spiritsafe.tasks.code.mutants.fortran_words.surroundings import surroundings_of
-from spiritsafe.tasks.code.mutants.fortran_words.words import statements
+from spiritsafe.tasks.code.mutants.fortran_words.words import fortran_statements
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from spiritsafe.tasks.code.mutants.fortran_words.words import statements
     ],
 )
 def test_what_stands_around_words(expression: str, attribute: str, expected: list[str]) -> None:
-    (words,) = statements(f"{expression}\n")
+    (words,) = fortran_statements(f"{expression}\n")
     found = [
         word.text for word, around in zip(words, surroundings_of(words), strict=True) if getattr(around, attribute)
     ]
@@ -33,5 +33,5 @@ def test_what_stands_around_words(expression: str, attribute: str, expected: lis
 
 
 def test_the_next_word() -> None:
-    (words,) = statements("a + 0\n")
+    (words,) = fortran_statements("a + 0\n")
     assert [around.next_text for around in surroundings_of(words)] == ["+", "0", ""]

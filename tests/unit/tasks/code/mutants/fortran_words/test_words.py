@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 from mutation import programs
 
-from spiritsafe.tasks.code.mutants.fortran_words.words import columns_of, is_fixed_form, statements
+from spiritsafe.tasks.code.mutants.fortran_words.words import columns_of, is_fixed_form, fortran_statements
 
 
 def texts(source: str) -> list[list[str]]:
-    found = list(statements(source))
+    found = list(fortran_statements(source))
     for words in found:
         for word in words:
             text = source[word.start : word.end]
@@ -54,7 +54,7 @@ def test_fixed_form(source: str, expected: list[list[str]]) -> None:
 
 
 def test_kinds_of_words() -> None:
-    (words,) = statements("20 a = 1 + 1. - 'x' .and. b\n")
+    (words,) = fortran_statements("20 a = 1 + 1. - 'x' .and. b\n")
     assert [word.kind for word in words] == [
         "label", "name", "sign", "integer", "sign", "real", "sign", "string", "sign", "name"
     ]  # fmt: skip

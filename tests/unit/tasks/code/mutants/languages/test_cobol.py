@@ -6,7 +6,7 @@ import pytest
 from mutation import changed_lines, margins_kept, num_compiled, programs
 
 from spiritsafe.tasks.code.mutants.cobol_words.words import is_free_form
-from spiritsafe.tasks.code.mutants.mutant import sample
+from spiritsafe.tasks.code.mutants.mutant import sample_mutants
 from spiritsafe.tasks.code.mutants.registry import mutants_of
 
 
@@ -175,6 +175,6 @@ def test_cards_keep_their_columns(path: Path) -> None:
 @pytest.mark.parametrize("path", programs(".cob", ".cbl"), ids=lambda path: path.name)
 def test_mutants_of_real_programs_compile(path: Path) -> None:
     source = path.read_text("utf-8")
-    mutants = sample(mutants_of(source, "cobol"), 40, 7)
+    mutants = sample_mutants(mutants_of(source, "cobol"), 40, 7)
     assert len(mutants) == 40
     assert num_compiled([source, *(mutant.source for mutant in mutants)], path.suffix) >= 41 * 0.97

@@ -6,7 +6,7 @@ import pytest
 from mutation import changed_lines, margins_kept, num_compiled, programs
 
 from spiritsafe.tasks.code.mutants.fortran_words.words import is_fixed_form
-from spiritsafe.tasks.code.mutants.mutant import sample
+from spiritsafe.tasks.code.mutants.mutant import sample_mutants
 from spiritsafe.tasks.code.mutants.registry import mutants_of
 
 
@@ -156,6 +156,6 @@ def test_cards_keep_their_columns(path: Path) -> None:
 @pytest.mark.parametrize("path", programs(".f90", ".f"), ids=lambda path: path.name)
 def test_mutants_of_real_programs_compile(path: Path) -> None:
     source = path.read_text("utf-8")
-    mutants = sample(mutants_of(source, "fortran"), 40, 7)
+    mutants = sample_mutants(mutants_of(source, "fortran"), 40, 7)
     assert len(mutants) == 40
     assert num_compiled([source, *(mutant.source for mutant in mutants)], path.suffix) >= 41 * 0.97
