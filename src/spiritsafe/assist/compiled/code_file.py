@@ -6,7 +6,6 @@ In: a path. Out: text, for languages that are compiled; and the files that lie b
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from spiritsafe.core.errors import TaskError
@@ -64,17 +63,18 @@ def included(path: Path, text: str, pattern: re.Pattern[str], suffixes: tuple[st
     found: dict[str, bytes] = {}
     waiting = [text]
     while waiting:
-        for name in _names(pattern, waiting.pop()):
-            for suffix in suffixes:
-                here = f"{name}{suffix}"
-                file = path.parent / here
-                if here not in found and ".." not in file.parts and file.is_file():
+        for name in (match[1] for match in pattern.finditer(waiting.pop())):
+            for here in (f"{name}{suffix}" for suffix in suffixes):
+                file = _beside(path.parent, name, here.removeprefix(name))
+                if here not in found and file is not None:
                     found[here] = read_bytes(file, most_bytes=_MOST_BYTES)
                     waiting.append(found[here].decode("utf-8", "replace"))
     return found
 
 
-def _names(pattern: re.Pattern[str], text: str) -> Iterator[str]:
-    for match in pattern.finditer(text):
-        if not match[1].startswith("/"):
-            yield from dict.fromkeys((match[1], match[1].lower(), match[1].upper()))  # compilers try these, too
+def _beside(folder: Path, name: str, suffix: str) -> Path | None:
+    """The file of that name in a folder, also where its name is written in small letters, or in capitals."""
+    if name.startswith("/") or ".." in Path(name).parts:
+        return None
+    tried = (folder / f"{one}{suffix}" for one in (name, name.lower(), name.upper()))
+    return next((file for file in tried if file.is_file()), None)
