@@ -118,6 +118,7 @@ PROTOCOLS = {
     "list_",
     "main",
     "open_subjects",
+    "replacement_in",
     "routines_in",
     "show",
 }  # each file of a kind

@@ -67,7 +67,24 @@ class FakeSubject:
         )
 
     def judge(self, tests: str, programs: Sequence[str]) -> Kills:
-        raise NotImplementedError
+        """Here a line is ``test NAME wants WORDS``: it passes on programs that have the words."""
+        wanted = dict(
+            line.removeprefix("test ").split(" wants ", 1) for line in tests.splitlines() if " wants " in line
+        )
+        valid = [name for name, words in wanted.items() if words in self.source]
+        killed = {
+            place: tuple(name for name in valid if wanted[name] not in program)
+            for place, program in enumerate(programs)
+            if "UNRUNNABLE" not in program
+        }
+        return Kills(
+            tests=tuple(wanted),
+            invalid={name: "it fails" for name in wanted if name not in valid},
+            killed_by={place: tests for place, tests in killed.items() if tests},
+            not_run=frozenset(range(len(programs))) - killed.keys(),
+            broken="" if wanted else "there are no tests",
+            layer="fake",
+        )
 
     def only(self, tests: str, names: Collection[str]) -> str:
         lines = tests.splitlines()

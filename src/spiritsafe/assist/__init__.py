@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from spiritsafe.core.faces import attributes_of
 
 if TYPE_CHECKING:
+    from spiritsafe.assist.explaining.explain import explain_code
+    from spiritsafe.assist.explaining.report import ExplanationsReport, explanations_page
     from spiritsafe.assist.subject import Subject
     from spiritsafe.assist.subjects import subjects_at
     from spiritsafe.assist.writing.report import TestsReport, Written
@@ -14,4 +16,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = attributes_of(__name__)
 
-__all__ = ["Subject", "TestsReport", "Written", "subjects_at", "write_tests"]
+__all__ = [
+    "ExplanationsReport", "Subject", "TestsReport", "Written", "explain_code", "explanations_page", "subjects_at",
+    "write_tests",
+]  # fmt: skip

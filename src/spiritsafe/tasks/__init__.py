@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from spiritsafe.tasks.data.benchmarks import BENCHMARKS
     from spiritsafe.tasks.data.source import DataSource, is_hub_name, is_set
     from spiritsafe.tasks.families.choice import LetterVerifier
+    from spiritsafe.tasks.families.code.leaks import leak_in
     from spiritsafe.tasks.families.ifeval.task import InstructionRates, InstructionVerifier, instruction_rates
     from spiritsafe.tasks.families.math.task import MathVerifier, ValueVerifier, gold_and_solution
     from spiritsafe.tasks.families.mix import MixTask
@@ -48,6 +49,7 @@ __all__ = [
     "LetterVerifier", "Limits", "MathVerifier", "MixTask", "NoMoreProblemsError", "Run", "RunStep", "Sandbox",
     "SandboxFailure", "Split", "Task", "ValueVerifier", "Verifier", "attack_table", "audit_task", "bucket_of",
     "build_task", "canonical_name", "data_spec", "extract_answer", "gold_and_solution", "instruction_rates",
-    "is_hub_name", "is_set", "languages", "list_families", "load_named", "load_task", "load_verifier", "normalise",
-    "parse_number", "parse_spec", "row_graders", "shared_sandbox", "split_of", "strongest_layer", "why_no_layer",
+    "is_hub_name", "is_set", "languages", "leak_in", "list_families", "load_named", "load_task", "load_verifier",
+    "normalise", "parse_number", "parse_spec", "row_graders", "shared_sandbox", "split_of", "strongest_layer",
+    "why_no_layer",
 ]  # fmt: skip

@@ -31,18 +31,23 @@ class CobolProgram:
     """A program of a text, with those that it contains.
 
     Attributes:
-        name: In capitals.
+        spelled: Its name as it is written, which the compiler's calls must repeat.
         start: Where it begins, in characters.
         end: Where it ends.
         has_parameters: Whether it is called with any.
         is_closed: Whether it says where it ends.
     """
 
-    name: str
+    spelled: str
     start: int
     end: int
     has_parameters: bool
     is_closed: bool
+
+    @property
+    def name(self) -> str:
+        """In capitals."""
+        return self.spelled.upper()
 
     @property
     def is_test(self) -> bool:
@@ -64,7 +69,7 @@ def cobol_programs(text: str) -> list[CobolProgram]:
         end = closed.end() if closed else heads[place + 1].start() if place + 1 < len(heads) else len(text)
         found.append(
             CobolProgram(
-                name=head[1].upper(),
+                spelled=head[1],
                 start=head.start(),
                 end=end,
                 has_parameters=_USING.search(code, head.end(), end) is not None,
@@ -132,7 +137,7 @@ def _closed(text: str) -> str:
     """With an end for its last program, so that others can follow."""
     programs = cobol_programs(text)
     is_open = bool(programs) and not programs[-1].is_closed
-    return text.strip("\r\n") + (f"\nEND PROGRAM {programs[-1].name}." if is_open else "")
+    return text.strip("\r\n") + (f"\nEND PROGRAM {programs[-1].spelled}." if is_open else "")
 
 
 def _without_runner(text: str) -> str:
@@ -144,7 +149,7 @@ def _without_runner(text: str) -> str:
 
 def _with_runner(text: str) -> str:
     text = _without_runner(text)
-    tests = [program.name for program in cobol_programs(text) if program.is_test]
+    tests = [program.spelled for program in cobol_programs(text) if program.is_test]
     if not tests:
         return _FREE + text
     calls = "\n".join(

@@ -1,7 +1,7 @@
 """The routines of a program, in any language that has a file in ``languages/``.
 
-In: a program. Out: its routines, with their places. A language's file has ``routines_in``; a language without one has
-no routines that are known.
+In: a program. Out: its routines, with their places. A language's file has ``routines_in`` and ``replacement_in``; a
+language without one has no routines that are known.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 from dataclasses import dataclass
 from functools import cache
-from typing import final
+from typing import Any, final
 
 from spiritsafe.assist.routines import languages
 
@@ -52,5 +52,15 @@ def routines_of(program: str, language: str) -> list[Routine]:
     """The routines of a program, in order; none where they cannot be told."""
     if language not in _languages():
         return []
-    found: list[Routine] = importlib.import_module(f"{languages.__name__}.{language}").routines_in(program)
+    found: list[Routine] = _module(language).routines_in(program)
     return found
+
+
+def rebuilt_in(code: str, language: str, name: str) -> str | None:
+    """What some code has to stand for a routine of that name; None: it has no such routine."""
+    found: str | None = _module(language).replacement_in(code, name)
+    return found
+
+
+def _module(language: str) -> Any:
+    return importlib.import_module(f"{languages.__name__}.{language}")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from spiritsafe.tasks.code.languages.fortran import fortran_compiler
     from spiritsafe.tasks.code.languages.language import language_named
     from spiritsafe.tasks.code.mutants.cobol_words.words import cobol_columns
-    from spiritsafe.tasks.code.mutants.fortran_words.words import fortran_statements
+    from spiritsafe.tasks.code.mutants.fortran_words.words import fortran_columns, fortran_statements
     from spiritsafe.tasks.code.mutants.mutant import Mutant, sample_mutants
     from spiritsafe.tasks.code.mutants.registry import mutants_of
     from spiritsafe.tasks.code.suites.compiled import (
@@ -34,28 +34,8 @@ else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
-    "COBOL_TESTS_MAIN",
-    "FORTRAN_TESTS_MAIN",
-    "MOST_TESTS",
-    "BuildPart",
-    "FortranUnit",
-    "Kills",
-    "Mutant",
-    "TestsPart",
-    "TurnTests",
-    "c_file",
-    "cobol_columns",
-    "cobol_compiler",
-    "code_in",
-    "compiler_words",
-    "compiling_run",
-    "fenced",
-    "fortran_compiler",
-    "fortran_statements",
-    "fortran_tests",
-    "fortran_units",
-    "kills_in_turns",
-    "language_named",
-    "mutants_of",
-    "sample_mutants",
+    "COBOL_TESTS_MAIN", "FORTRAN_TESTS_MAIN", "MOST_TESTS", "BuildPart", "FortranUnit", "Kills", "Mutant",
+    "TestsPart", "TurnTests", "c_file", "cobol_columns", "cobol_compiler", "code_in", "compiler_words",
+    "compiling_run", "fenced", "fortran_columns", "fortran_compiler", "fortran_statements", "fortran_tests",
+    "fortran_units", "kills_in_turns", "language_named", "mutants_of", "sample_mutants",
 ]  # fmt: skip

@@ -41,6 +41,11 @@ def routines_in(program: str) -> list[Routine]:
     return found
 
 
+def replacement_in(code: str, name: str) -> str | None:
+    """What stands for a function: all of some code, if the function is in it."""
+    return code.strip() if any(one.name == name for one in routines_in(code)) else None
+
+
 def _functions(tree: ast.Module) -> Iterator[tuple[str, _Function]]:
     for node in tree.body:
         if isinstance(node, _Function):

@@ -26,6 +26,9 @@ from spiritsafe.cli.terminal import TerminalSink
 from spiritsafe.core.errors import RecipeError, SpiritsafeError, TaskError
 from spiritsafe.core.generator import Generator
 
+TESTS_FOLDER = "spiritsafe-tests"
+"""Where tests are written, and looked for, unless somebody says otherwise."""
+
 
 def asking_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say which model is asked, and how."""

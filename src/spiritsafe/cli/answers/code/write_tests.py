@@ -14,7 +14,13 @@ from rich.console import Console
 from rich.table import Table
 
 from spiritsafe import __version__, assist
-from spiritsafe.cli.answers.code.common import asking_options, opened_model, refuse_below, refuse_to_replace
+from spiritsafe.cli.answers.code.common import (
+    TESTS_FOLDER,
+    asking_options,
+    opened_model,
+    refuse_below,
+    refuse_to_replace,
+)
 from spiritsafe.cli.model_options import Patience
 from spiritsafe.cli.paths import EXISTING, GuardedCommand, OutputFolder
 from spiritsafe.cli.tables import json_option, print_json
@@ -31,9 +37,7 @@ REPORT = "report.json"
 @click.argument("path", type=EXISTING)
 @asking_options
 @json_option
-@click.option(
-    "--out", type=OutputFolder(), default="spiritsafe-tests", show_default=True, help="The only folder written to."
-)
+@click.option("--out", type=OutputFolder(), default=TESTS_FOLDER, show_default=True, help="The only folder written to.")
 @click.option(
     "--budget", type=click.IntRange(1, 1000), default=6, show_default=True, help="Questions for each file, at most."
 )

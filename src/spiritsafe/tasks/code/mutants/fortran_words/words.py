@@ -45,7 +45,7 @@ def is_fixed_form(source: str) -> bool:
     return True
 
 
-def columns_of(source: str) -> Columns:
+def fortran_columns(source: str) -> Columns:
     """The columns of a Fortran program."""
     return Columns(CARD, has_margin=True) if is_fixed_form(source) else Columns(132, has_margin=False)
 

@@ -12,7 +12,7 @@ from spiritsafe.core.errors import TaskError
 from spiritsafe.tasks.code.mutants.columns import ProgramWord, Splice, written
 from spiritsafe.tasks.code.mutants.fortran_words.actions import StatementPart, actions_of
 from spiritsafe.tasks.code.mutants.fortran_words.surroundings import Surroundings, surroundings_of
-from spiritsafe.tasks.code.mutants.fortran_words.words import columns_of, fortran_statements
+from spiritsafe.tasks.code.mutants.fortran_words.words import fortran_columns, fortran_statements
 from spiritsafe.tasks.code.mutants.mutant import Edit
 
 _COMPARE = {
@@ -48,7 +48,7 @@ def edits_of(source: str) -> list[Edit]:
     Raises:
         TaskError: It has no statements.
     """
-    columns = columns_of(source)
+    columns = fortran_columns(source)
     edits: list[Edit] = []
     found = False
     for statement in fortran_statements(source):

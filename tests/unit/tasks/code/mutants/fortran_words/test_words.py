@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from mutation import programs
 
-from spiritsafe.tasks.code.mutants.fortran_words.words import columns_of, is_fixed_form, fortran_statements
+from spiritsafe.tasks.code.mutants.fortran_words.words import fortran_columns, fortran_statements, is_fixed_form
 
 
 def texts(source: str) -> list[list[str]]:
@@ -77,5 +77,5 @@ def test_forms_are_told_apart() -> None:
     for remark in ("C call the solver", "c continue from here", "D     A = B", "Comment, no code", "* = 1"):
         assert is_fixed_form(f"      a = b\n{remark}\n"), remark
     assert not is_fixed_form("      a = b &\n      + c\n")
-    assert columns_of("a = b\n").last == 132
-    assert columns_of("      a = b\n").last == 72
+    assert fortran_columns("a = b\n").last == 132
+    assert fortran_columns("      a = b\n").last == 72

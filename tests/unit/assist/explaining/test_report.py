@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+
+from spiritsafe.assist.asker import AskingCost
+from spiritsafe.assist.explaining.report import (
+    ExplainedRoutine,
+    ExplanationsReport,
+    ExplanationVerdict,
+    explanations_page,
+)
+
+VERDICTS: tuple[ExplanationVerdict, ...] = get_args(ExplanationVerdict)
+
+
+def report(*verdicts: ExplanationVerdict, rebuilder: str = "two") -> ExplanationsReport:
+    routines = tuple(
+        ExplainedRoutine(
+            name=f"f{place}", line=place + 1, verdict=one,
+            explanation="" if one == "no explanation" else f"Says {place}.", reason="it is so", tests=("t1", "t2"), failed=("t2",) if one == "does not suffice" else (),
+        )
+        for place, one in enumerate(verdicts)
+    )  # fmt: skip
+    return ExplanationsReport(
+        path="a.py", language="python", source_digest="sha256:a", tests_file="t.py", model="one", model_digest="one",
+        rebuilder=rebuilder, rebuilder_digest=rebuilder, sandbox="x", routines=routines, ignored={},
+        cost=AskingCost(), rebuilding_cost=AskingCost(), seconds=1.0,
+    )  # fmt: skip
+
+
+def test_the_page_says_of_each_routine_what_was_shown() -> None:
+    page = explanations_page(report(*VERDICTS))
+    for place, verdict in enumerate(VERDICTS):
+        part = page.split(f"## f{place} (line {place + 1})")[1].split("## ")[0]
+        assert f"> **{verdict}**: " in part
+        assert ("No explanation." in part) == (verdict == "no explanation")
+        assert ("Failed: t2." in part) == (verdict == "does not suffice")
+        assert "It is so. " in part
+        assert "Tests of it: t1, t2." in part
+    assert len({line for line in page.splitlines() if line.startswith("> **")}) == len(VERDICTS)
+    assert "two wrote the routine anew" in page
+    assert "itself wrote" in explanations_page(report("suffices", rebuilder="one"))
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "share"),
+    [
+        (("suffices", "does not suffice"), 0.5),
+        (("told by its name alone",), 1.0),
+        (("not shown", "leaks code", "no explanation", "not known"), 0.0),
+        ((), 0.0),
+    ],
+)
+def test_the_share_counts_what_was_written_anew_rightly(verdicts: tuple[ExplanationVerdict, ...], share: float) -> None:
+    assert report(*verdicts).share == share
