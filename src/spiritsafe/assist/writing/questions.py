@@ -42,7 +42,7 @@ class TestsSoFar:
     trouble: str = ""
 
 
-def tests_question(subject: Subject, so_far: TestsSoFar) -> str:
+def next_tests_question(subject: Subject, so_far: TestsSoFar) -> str:
     """The next question."""
     routines = routines_of(subject.source, subject.language)
     survivors = spread(so_far.survivors, routines, seed=so_far.number)[:_MOST_SURVIVORS] if so_far.number > 1 else []

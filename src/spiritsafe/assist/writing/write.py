@@ -22,7 +22,7 @@ from spiritsafe.assist.asker import Asker, AskingCost, ModelAnswer
 from spiritsafe.assist.subject import Subject
 from spiritsafe.assist.writing.cover import least_cover
 from spiritsafe.assist.writing.joining import NEEDLESS, JoinedTests, in_short, joined_tests, killing_tests, steady_tests
-from spiritsafe.assist.writing.questions import TestsSoFar, tests_question
+from spiritsafe.assist.writing.questions import TestsSoFar, next_tests_question
 from spiritsafe.assist.writing.report import AskedRound, DroppedTest, KeptTest, RoundOutcome, TestsReport, Written
 from spiritsafe.core.canonical import digest_bytes
 from spiritsafe.core.events import EventSink, NullSink
@@ -99,7 +99,7 @@ def write_tests(
     while so_far.survivors and so_far.number <= most_questions and num_idle < _MOST_IDLE:
         note = f"{len(work.killed)} of {len(subject.mutants)} mutants killed"
         sink.progress(so_far.number - 1, most_questions, "questions", note)
-        answer = asker.ask(f"{subject.path.name}:{so_far.number}", tests_question(subject, so_far))  # 1
+        answer = asker.ask(f"{subject.path.name}:{so_far.number}", next_tests_question(subject, so_far))  # 1
         before = len(work.killed)
         so_far = _next(subject, work, so_far.number, answer)  # 2, 3
         num_idle = num_idle + 1 if len(work.killed) == before else 0

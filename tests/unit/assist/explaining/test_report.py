@@ -19,7 +19,8 @@ def report(*verdicts: ExplanationVerdict, rebuilder: str = "two") -> Explanation
     routines = tuple(
         ExplainedRoutine(
             name=f"f{place}", line=place + 1, verdict=one,
-            explanation="" if one == "no explanation" else f"Says {place}.", reason="it is so", tests=("t1", "t2"), failed=("t2",) if one == "does not suffice" else (),
+            explanation="" if one == "no explanation" else f"Says {place}.", reason="it is so",
+            tests=("t1", "t2"), failed=("t2",) if one == "does not suffice" else (),
         )
         for place, one in enumerate(verdicts)
     )  # fmt: skip
