@@ -57,7 +57,7 @@ class CobolProgram:
 
 def cobol_programs(text: str) -> list[CobolProgram]:
     """The programs of a text, in order, without those inside others."""
-    code = _without_comments(text)
+    code = cobol_code(text)
     heads = list(_HEAD.finditer(code))
     found: list[CobolProgram] = []
     for place, head in enumerate(heads):
@@ -79,8 +79,8 @@ def cobol_programs(text: str) -> list[CobolProgram]:
     return found
 
 
-def _without_comments(text: str) -> str:
-    """The text with spaces for all that is no code, so that places stay."""
+def cobol_code(text: str) -> str:
+    """A text with spaces for all that is no code, so that places stay."""
     is_free = cobol_columns(text).last is None
     lines = []
     for found in _LINE.finditer(text):

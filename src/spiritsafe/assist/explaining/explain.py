@@ -173,7 +173,7 @@ def _rebuild(subject: Subject, trial: _Trial, asker: Asker) -> AskingCost:
         answer = asker.ask(name, rewriting_question(subject, routine, explanation))
         cost += answer.cost
         code = code_in(answer.text, language)
-        new = None if code is None else rebuilt_in(code, subject.language, routine.name)
+        new = None if code is None else rebuilt_in(subject.source, code, subject.language, routine.name)
         trial.programs.append(None if new is None else routine.exchanged(subject.source, new))
         if answer.error:
             trial.verdict, trial.reason = "not known", in_short(answer.error)

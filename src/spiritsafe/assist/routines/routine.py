@@ -56,9 +56,9 @@ def routines_of(program: str, language: str) -> list[Routine]:
     return found
 
 
-def rebuilt_in(code: str, language: str, name: str) -> str | None:
-    """What some code has to stand for a routine of that name; None: it has no such routine."""
-    found: str | None = _module(language).replacement_in(code, name)
+def rebuilt_in(program: str, code: str, language: str, name: str) -> str | None:
+    """What some code has to stand for a routine of a program; None: it has none of that name."""
+    found: str | None = _module(language).replacement_in(program, code, name)
     return found
 
 

@@ -74,7 +74,7 @@ def steady_tests(subject: Subject, text: str) -> SteadyTests:
     return SteadyTests(text, kills, taken | {test: in_short(why) for test, why in kills.invalid.items()})
 
 
-def joined_tests(subject: Subject, parts: Sequence[str]) -> JoinedTests:
+def needed_tests(subject: Subject, parts: Sequence[str]) -> JoinedTests:
     """One file of several texts of tests, less what does not hold in it.
 
     Raises:

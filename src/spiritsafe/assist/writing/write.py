@@ -21,7 +21,7 @@ from typing import final
 from spiritsafe.assist.asker import Asker, AskingCost, ModelAnswer
 from spiritsafe.assist.subject import Subject
 from spiritsafe.assist.writing.cover import least_cover
-from spiritsafe.assist.writing.joining import NEEDLESS, JoinedTests, in_short, joined_tests, killing_tests, steady_tests
+from spiritsafe.assist.writing.joining import NEEDLESS, JoinedTests, in_short, killing_tests, needed_tests, steady_tests
 from spiritsafe.assist.writing.questions import TestsSoFar, next_tests_question
 from spiritsafe.assist.writing.report import AskedRound, DroppedTest, KeptTest, RoundOutcome, TestsReport, Written
 from spiritsafe.core.canonical import digest_bytes
@@ -164,7 +164,7 @@ def _joined(subject: Subject, work: _Work) -> JoinedTests:
         for place, suite in enumerate(work.suites)
         if (names := [name for at, name in chosen if at == place])
     ]  # 4
-    joined = joined_tests(subject, parts)  # 5
+    joined = needed_tests(subject, parts)  # 5
     work.invalid += [DroppedTest(name=name, question=0, reason=why) for name, why in joined.invalid.items()]
     work.needless += [DroppedTest(name=name, question=0, reason=NEEDLESS) for name in joined.needless]
     work.needless += [

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 from fake_subject import FakeSubject
 
-from spiritsafe.assist.writing.joining import in_short, joined_tests, killing_tests, steady_tests
+from spiritsafe.assist.writing.joining import in_short, killing_tests, needed_tests, steady_tests
 
 
 def test_what_is_needless_or_does_not_hold_goes_and_the_rest_was_run() -> None:
     subject = FakeSubject()
-    joined = joined_tests(subject, ["test a kills 0 1\ntest b kills 1", "test c fails\ntest d kills 2"])
+    joined = needed_tests(subject, ["test a kills 0 1\ntest b kills 1", "test c fails\ntest d kills 2"])
     assert joined.text == "test a kills 0 1\ntest d kills 2" == subject.examined[-1]
     assert joined.kills.tests == ("a", "d")
     assert (joined.invalid, joined.needless) == ({"c": "it fails: no"}, ["b"])
@@ -15,16 +15,16 @@ def test_what_is_needless_or_does_not_hold_goes_and_the_rest_was_run() -> None:
 
 def test_each_text_stands_alone_where_all_together_do_not() -> None:
     subject = FakeSubject()
-    joined = joined_tests(subject, ["test a kills 0", "stuck s kills 0", "test b kills 1", "nonsense"])
+    joined = needed_tests(subject, ["test a kills 0", "stuck s kills 0", "test b kills 1", "nonsense"])
     assert joined.kills.tests == ("a", "b")
 
 
 def test_nothing_is_left_of_nothing() -> None:
     subject = FakeSubject()
-    assert joined_tests(subject, []).text == ""
+    assert needed_tests(subject, []).text == ""
     assert subject.examined == []
-    assert joined_tests(subject, ["test a"]).text == ""
-    assert joined_tests(subject, ["nonsense"]).text == ""
+    assert needed_tests(subject, ["test a"]).text == ""
+    assert needed_tests(subject, ["nonsense"]).text == ""
 
 
 def test_fickle_tests_are_taken_out_one_after_the_other() -> None:

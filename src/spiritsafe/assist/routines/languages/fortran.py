@@ -46,7 +46,7 @@ def routines_in(program: str) -> list[Routine]:
     return found
 
 
-def replacement_in(code: str, name: str) -> str | None:
+def replacement_in(program: str, code: str, name: str) -> str | None:
     """What stands for a procedure: all procedures of some code, if that one is among them."""
     units = fortran_procedures(fortran_units(code))
     if name not in [unit.name for unit in units]:

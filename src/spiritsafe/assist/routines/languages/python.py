@@ -41,7 +41,7 @@ def routines_in(program: str) -> list[Routine]:
     return found
 
 
-def replacement_in(code: str, name: str) -> str | None:
+def replacement_in(program: str, code: str, name: str) -> str | None:
     """What stands for a function: all of some code, if the function is in it."""
     return code.strip() if any(one.name == name for one in routines_in(code)) else None
 

@@ -43,6 +43,6 @@ def test_without_a_routine_the_program_compiles(tmp_path: Path) -> None:
 
 def test_a_procedure_comes_with_those_beside_it_out_of_a_module() -> None:
     code = "module x\ncontains\nsubroutine a()\nend subroutine\nsubroutine b()\nend subroutine\nend module\n"
-    assert replacement_in(code, "b") == "subroutine a()\nend subroutine\nsubroutine b()\nend subroutine"
-    assert replacement_in(code, "c") is None
-    assert replacement_in(OLD, "possum") == OLD[OLD.index("INTEGER") :].rstrip()
+    assert replacement_in("", code, "b") == "subroutine a()\nend subroutine\nsubroutine b()\nend subroutine"
+    assert replacement_in("", code, "c") is None
+    assert replacement_in("", OLD, "possum") == OLD[OLD.index("INTEGER") :].rstrip()

@@ -62,6 +62,6 @@ def test_what_is_no_python_has_none() -> None:
 
 def test_a_function_comes_with_all_that_was_written_beside_it() -> None:
     code = "import math\n\ndef help(): ...\n\ndef f(): ...\n"
-    assert replacement_in(code, "f") == code.strip()
-    assert replacement_in(code, "g") is None
-    assert replacement_in("def f(", "f") is None
+    assert replacement_in("", code, "f") == code.strip()
+    assert replacement_in("", code, "g") is None
+    assert replacement_in("", "def f(", "f") is None
