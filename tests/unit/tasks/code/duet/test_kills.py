@@ -85,6 +85,8 @@ def test_one_that_is_fickle_spoils_the_others() -> None:
     assert found.valid == []
     assert found.killed_by == {}
     assert "passes and fails on the same program" in found.invalid["test_good"]
+    assert found.fickle == "test_turn"
+    assert kills(tests.partition("def test_turn")[0], GOLD, *MUTANTS).fickle == ""
 
 
 def test_checks_kill_as_tests_do() -> None:

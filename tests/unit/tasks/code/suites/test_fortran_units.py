@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from spiritsafe.tasks.code.suites.fortran_units import fortran_tests
+from spiritsafe.tasks.code.suites.fortran_units import fortran_tests, fortran_units
 
 HARD = """
 MODULE First ! module other
@@ -113,3 +113,34 @@ def test_subroutines_alone_get_a_module() -> None:
         assert found.text.lower().count("contains") == found.text.count("use solution") == 1
         again = fortran_tests(found.text)
         assert again.tests == ((module, "test_a"), (module, "test_b"))
+
+
+def test_units_are_told_with_their_places_and_what_they_use() -> None:
+    text = """! first
+module a
+  use, intrinsic :: iso_c_binding, only: c_int
+  use b; use c, only: d
+contains
+  pure integer function f(x) result(y)
+    use e
+    integer, intent(in) :: x
+    y = x
+  end function f
+end module a
+program p
+  use a
+end program
+subroutine loose
+end
+"""
+    top = fortran_units(text)
+    assert [(one.kind, one.name, one.used) for one in top.inside] == [
+        ("module", "a", ["iso_c_binding", "b", "c"]),
+        ("program", "p", ["a"]),
+        ("subroutine", "loose", []),
+    ]
+    (f,) = top.inside[0].inside
+    assert (f.name, f.used, f.has_arguments) == ("f", ["e"], True)
+    assert text[f.start : f.heading_end] == "pure integer function f(x) result(y)"
+    assert text[f.start : f.end].endswith("end function f")
+    assert text[top.inside[2].start : top.inside[2].end] == "subroutine loose\nend"
