@@ -34,12 +34,20 @@ COMMANDS = [(page.name, words) for page in PAGES for words in commands_in(page.r
 def test_the_command_parses(page: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for word in words:  # arguments that must exist are made, so that only the command itself is judged
-        if word.endswith((".json", ".jsonl", ".age", ".eval", ".pem", ".sqlite", "keys.toml")) and not word.startswith(
-            "-"
-        ):
+        if word.endswith(
+            (".json", ".jsonl", ".py", ".age", ".eval", ".pem", ".sqlite", "keys.toml")
+        ) and not word.startswith("-"):
             (tmp_path / word).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / word).touch()
-    for folder in ("paper", "examiner/paper", "runs/quickstart-…", "runs/my-run-0123456789ab", "sums-small", *ROUTED):
+    for folder in (
+        "paper",
+        "examiner/paper",
+        "runs/quickstart-…",
+        "runs/my-run-0123456789ab",
+        "sums-small",
+        "solver",
+        *ROUTED,
+    ):
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
     context = click.Context(cli)
     command = cli.get_command(context, words[0])
