@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
+from spiritsafe.assist.subject import Subject
 from spiritsafe.core.errors import TaskError
 from spiritsafe.tasks import Limits, Run, RunStep, Sandbox
 from spiritsafe.tasks.code import (
@@ -188,7 +189,7 @@ def compiled_subject(
         places: The parts of the text that tests can call; others have no mutants.
 
     Raises:
-        TaskError: It does not compile, or no fault can be put into it.
+        TaskError: It does not compile.
         SandboxFailure: The sandbox failed.
     """
     known = [one for one in mutants_of(source, language) if any(a <= one.edit.start < b for a, b in places)]
@@ -213,6 +214,16 @@ def compiled_subject(
     pairs = [(mutant, made) for mutant, made in zip(chosen, objects, strict=True) if made is not None]
     subject.mutants = tuple(mutant for mutant, made in pairs if made != gold)
     subject.num_same = len(pairs) - len(subject.mutants)
-    if not subject.mutants:
-        raise TaskError(f"No fault can be put into {path}.", hint="Name a file that does something.")
     return subject
+
+
+def with_faults(path: Path, subjects: Sequence[CompiledSubject]) -> list[Subject]:
+    """Those into which a fault can be put; in a folder there may be others.
+
+    Raises:
+        TaskError: There is none.
+    """
+    found: list[Subject] = [one for one in subjects if one.mutants]
+    if not found:
+        raise TaskError(f"No fault can be put into {path}.", hint="Name a file that does something.")
+    return found

@@ -18,7 +18,7 @@ from spiritsafe.assist.compiled.cobol_text import (
 )
 from spiritsafe.assist.compiled.code_file import code_files, code_text, included
 from spiritsafe.assist.compiled.needed import CodeFile, needed_files
-from spiritsafe.assist.compiled.subject import Compiling, compiled_subject
+from spiritsafe.assist.compiled.subject import Compiling, compiled_subject, with_faults
 from spiritsafe.assist.subject import Subject
 from spiritsafe.core.errors import TaskError
 from spiritsafe.tasks import shared_sandbox
@@ -59,7 +59,7 @@ def open_subjects(path: Path, *, most_mutants: int, seed: int) -> list[Subject]:
             hint="Put what shall be tested into a program with a LINKAGE SECTION and PROCEDURE DIVISION USING.",
         )
     sandbox = shared_sandbox()
-    return [
+    subjects = [
         compiled_subject(
             file.path,
             "cobol",
@@ -73,6 +73,7 @@ def open_subjects(path: Path, *, most_mutants: int, seed: int) -> list[Subject]:
         )
         for file, called in tested
     ]
+    return with_faults(path, subjects)
 
 
 def _called(text: str) -> list[str]:

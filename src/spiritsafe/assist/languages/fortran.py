@@ -18,7 +18,7 @@ from spiritsafe.assist.compiled.fortran_text import (
     without_fortran_tests,
 )
 from spiritsafe.assist.compiled.needed import CodeFile, needed_files
-from spiritsafe.assist.compiled.subject import Compiling, compiled_subject
+from spiritsafe.assist.compiled.subject import Compiling, compiled_subject, with_faults
 from spiritsafe.assist.subject import Subject
 from spiritsafe.core.errors import TaskError
 from spiritsafe.tasks import shared_sandbox
@@ -64,7 +64,7 @@ def open_subjects(path: Path, *, most_mutants: int, seed: int) -> list[Subject]:
             hint="Put the code of the main program into a module, and test that.",
         )
     sandbox = shared_sandbox()
-    return [
+    subjects = [
         compiled_subject(
             file.path,
             "fortran",
@@ -78,6 +78,7 @@ def open_subjects(path: Path, *, most_mutants: int, seed: int) -> list[Subject]:
         )
         for file, unit in tested
     ]
+    return with_faults(path, subjects)
 
 
 def _read(path: Path) -> CodeFile:

@@ -93,6 +93,7 @@ def test_a_folder_has_a_subject_for_each_file_with_procedures(tmp_path: Path) ->
     (tmp_path / "sub" / "more.f90").write_text(
         "module more\n use consts\ncontains\n real function m(x)\n real x\n m = x + two\n end function\nend module\n"
     )
+    (tmp_path / "idle.f90").write_text("module idle\ncontains\n subroutine s()\n end subroutine\nend module\n")
     found = open_subjects(tmp_path, most_mutants=3, seed=0)
     assert [one.path.name for one in found] == ["shapes.f90", "more.f90"]
 
