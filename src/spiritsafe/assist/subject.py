@@ -48,6 +48,10 @@ class Subject(Protocol):
         """
         ...
 
+    def judge(self, tests: str, programs: Sequence[str]) -> Kills:
+        """As :meth:`examine`, for other versions of the file: ``killed_by`` counts places in ``programs``."""
+        ...
+
     def only(self, tests: str, names: Collection[str]) -> str:
         """The same tests without all others than those named; what they lean on stays."""
         ...
