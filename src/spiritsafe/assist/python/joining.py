@@ -107,8 +107,8 @@ def _one(suite: str, head: dict[_Imported, None], taken: dict[str, _Meaning]) ->
     for node in lifted:
         for one in _imported(node):
             if one.there != "*" and taken.setdefault(one.name, one.meaning) != one.meaning:
-                again = next((name for name, meaning in taken.items() if meaning == one.meaning), None)
-                new = renames[one.name] = again or fresh(one.name)
+                known = next((name for name, meaning in taken.items() if meaning == one.meaning), None)
+                new = renames[one.name] = known or fresh(one.name)
                 taken[new] = one.meaning
                 one = _Imported(one.module, one.there, new)
             head[one] = None

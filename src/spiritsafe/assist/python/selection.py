@@ -128,7 +128,8 @@ def _mentioned(node: ast.AST, left_out: Collection[int], inside: str = "") -> It
 
 def first_line(node: ast.stmt) -> int:
     """Where a statement begins, with its decorators."""
-    return min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", []))])
+    decorators = node.decorator_list if isinstance(node, Definition) else []
+    return min([node.lineno, *(one.lineno for one in decorators)])
 
 
 def _without(tests: str, tree: ast.Module, gone: Sequence[ast.stmt]) -> str:

@@ -110,7 +110,13 @@ def sandbox_with(extra: tuple[str, ...]) -> Sandbox:
 
 
 def run_module_turns(
-    sandbox: Sandbox, tests: ModuleTests, programs: Sequence[str], turns: Sequence[ModuleTurn], *, cpu_s: float
+    sandbox: Sandbox,
+    tests: ModuleTests,
+    programs: Sequence[str],
+    turns: Sequence[ModuleTurn],
+    *,
+    cpu_s: float,
+    stops_early: bool = False,
 ) -> DuetResult:
     """Let each program have its turns with the tests.
 
@@ -120,27 +126,27 @@ def run_module_turns(
         programs: Texts for the module; the first is its own.
         turns: In their order.
         cpu_s: Seconds that a turn may compute.
+        stops_early: There are no more turns after one that did not come to its end.
 
     Raises:
         TaskError: The project is too large.
         SandboxFailure: The sandbox failed.
     """
     if not _WRITES.search(tests.text):
-        return _run(sandbox, tests, programs, turns, cpu_s=cpu_s, writes=False)
+        return _run(sandbox, tests, programs, turns, cpu_s=cpu_s, stops_early=stops_early, writes=False)
     # what one turn writes, another one could read: so each has a run of its own, whose files are gone with it
 
     def run_one(turn: ModuleTurn) -> DuetResult:
         pair = [programs[0], programs[turn.program]]
-        result = _run(sandbox, tests, pair, [replace(turn, program=1)], cpu_s=cpu_s, writes=True)
+        result = _run(sandbox, tests, pair, [replace(turn, program=1)], cpu_s=cpu_s, stops_early=False, writes=True)
         return replace(result, turns=tuple(replace(went, program=turn.program) for went in result.turns))
 
     with ThreadPoolExecutor(usable_cores()) as pool:
         results = list(pool.map(run_one, turns))
-    layer = results[0].layer
     return DuetResult(
-        turns=tuple(went for result in results for went in result.turns or (DuetTurn(program=-1),)),
+        turns=tuple(went for result in results for went in result.turns),
         stop=next((result.stop for result in results if result.stop), None),
-        layer=layer,
+        layer=results[0].layer,
     )
 
 
@@ -151,6 +157,7 @@ def _run(
     turns: Sequence[ModuleTurn],
     *,
     cpu_s: float,
+    stops_early: bool,
     writes: bool,
 ) -> DuetResult:
     nonce = secrets.token_hex(16)
@@ -174,6 +181,7 @@ def _run(
         "is_package": module.is_package,
         "tops": list(module.tops),
         "turns": [(turn.shuffle, turn.is_traced) for turn in turns],
+        "stops_early": stops_early,
         "cpu_s": cpu_s,
         "wall_s": _MOST_WALL_S,
         "file_bytes": _FILE_BYTES if writes else 0,

@@ -28,9 +28,12 @@ def compiled_like(source: str, original: str, path: str) -> bytes:
     Raises:
         SyntaxError: It is not Python; likewise the other errors of the compiler.
     """
-    tree = ast.parse(source, path)
     lines, wanted = (list(io.StringIO(text, newline=None)) for text in (source, original))
-    if shift := len(wanted) - len(lines):
+    shift = len(wanted) - len(lines)
+    if not shift:
+        return marshal.dumps(compile(source, path, "exec", dont_inherit=True))
+    tree = ast.parse(source, path)
+    if shift:
         num_same = 0
         while num_same < min(len(lines), len(wanted)) and lines[-1 - num_same] == wanted[-1 - num_same]:
             num_same += 1

@@ -25,6 +25,10 @@ class _Loader(SourceFileLoader):
         """The code, once."""
         return self._codes.pop(fullname, None)
 
+    def get_source(self, fullname: str) -> str | None:
+        """None: whoever writes a traceback asks for it."""
+        return None
+
 
 class ProjectFinder(MetaPathFinder):
     """Finds modules whose code it has.

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import pytest
 
 _WORDS = 300
+_ENDS = "it asks for the end: "
 
 
 class Report:
@@ -50,58 +52,80 @@ def told_name(item: pytest.Item) -> str:
     return ".".join([*classes, own])
 
 
+class _Left(Exception):
+    """A test asked for the end of everything."""
+
+
+def _kept_in() -> Generator[None, Any, Any]:
+    """A phase of a test that cannot end the session."""
+    try:
+        return (yield)
+    except (KeyboardInterrupt, GeneratorExit, pytest.exit.Exception) as error:
+        raise _Left(said(error)) from None
+
+
 class Outcomes:
-    """A plugin that makes reports without looking at anybody's frames."""
+    """A plugin that makes reports without looking at anybody's frames, and lets no test end the session."""
 
     def __init__(self) -> None:
-        self.phases: list[tuple[str, str]] = []
+        self.phases: list[tuple[str, str, str]] = []
 
-    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> pytest.TestReport:
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_setup(self) -> Generator[None, Any, Any]:
+        """Around a test's fixtures."""
+        return (yield from _kept_in())
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self) -> Generator[None, Any, Any]:
+        """Around the test."""
+        return (yield from _kept_in())
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_teardown(self) -> Generator[None, Any, Any]:
+        """Around the ends of its fixtures."""
+        return (yield from _kept_in())
+
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> pytest.TestReport | None:
         """Of one phase of a test."""
-        outcome, told = "passed", None
-        if call.excinfo is not None:
-            error = call.excinfo.value
-            if isinstance(error, pytest.skip.Exception):
-                outcome, told = "skipped", ("", 0, said(error))
-            else:
-                outcome, told = "failed", ("exited: " if _leaves(error) else "") + said(error)
-        return pytest.TestReport(
-            item.nodeid,
-            item.location,
-            {},
-            outcome,
-            told,
-            call.when,
-        )
+        if call.when == "collect":
+            return None
+        error = call.excinfo.value if call.excinfo is not None else None
+        if error is None:
+            return pytest.TestReport(item.nodeid, item.location, {}, "passed", None, call.when)
+        if isinstance(error, pytest.skip.Exception):
+            return pytest.TestReport(item.nodeid, item.location, {}, "skipped", ("", 0, said(error)), call.when)
+        why = f"{_ENDS}{error}" if isinstance(error, _Left) else said(error)
+        why = f"{_ENDS}{why}" if isinstance(error, SystemExit) else why
+        return pytest.TestReport(item.nodeid, item.location, {}, "failed", why, call.when)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep it."""
         told = report.longrepr
-        self.phases.append((report.outcome, told[2] if isinstance(told, tuple) else str(told or "")))
+        why = told[2] if isinstance(told, tuple) else str(told or "")
+        self.phases.append((report.when or "", report.outcome, why))
 
 
-def _leaves(error: BaseException) -> bool:
-    return isinstance(error, SystemExit | KeyboardInterrupt | GeneratorExit)
-
-
-def run_items(items: list[pytest.Item], plugin: Outcomes, report: Report) -> int:
+def run_items(items: Sequence[pytest.Item], plugin: Outcomes, report: Report) -> int:
     """Run tests one after the other; how many there were."""
-    for item, later in zip(items, [*items[1:], None], strict=True):
+    for place, item in enumerate(items):
         name = report.now = told_name(item)
         report.say({"begin": name})
         plugin.phases = []
+        later = items[place + 1] if place + 1 < len(items) else None
         try:
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=later)
         except BaseException as error:  # noqa: BLE001  whatever a test raises is how it went
-            plugin.phases.append(("failed", f"exited: {said(error)}"))
+            plugin.phases.append(("", "failed", f"{_ENDS}{said(error)}"))
         outcome, why = _summary(plugin.phases)
         report.say({"test": name, "outcome": outcome, "why": why})
     return len(items)
 
 
-def _summary(phases: list[tuple[str, str]]) -> tuple[str, str]:
-    bad = [why for outcome, why in phases if outcome == "failed"]
-    if bad:
-        return ("exited" if bad[0].startswith("exited: ") else "failed"), bad[0].removeprefix("exited: ")
-    skipped = [why for outcome, why in phases if outcome == "skipped"]
-    return ("skipped", skipped[0]) if skipped else ("passed", "")
+def _summary(phases: list[tuple[str, str, str]]) -> tuple[str, str]:
+    """Of all phases: a test has passed only if it ran, and nothing failed."""
+    for wanted in ("failed", "skipped"):
+        for _, outcome, why in phases:
+            if outcome == wanted:
+                return ("exited" if why.startswith(_ENDS) else outcome), why.removeprefix(_ENDS)
+    has_run = ("call", "passed") in [phase[:2] for phase in phases]
+    return ("passed", "") if has_run else ("failed", "it did not run")

@@ -85,6 +85,8 @@ class _Turns:
                 line = json.dumps({"code": ended, "cpu_s": round(cpu_s, 6), "said": messages})
                 sys.stdout.write(f"{nonce} {line}\n")
                 sys.stdout.flush()
+                if self._job["stops_early"] and not any("end" in message for message in messages):
+                    break
         channel.close()
         os._exit(0)
 
@@ -172,7 +174,7 @@ class _Turns:
         if "numpy.random" in sys.modules:
             sys.modules["numpy.random"].seed()  # which Python does by itself for its own
         if not is_traced:
-            watch(self._job["path"], self._trusted | own, partial(_refuse, report))
+            watch(self._job["path"], self._job["place"], self._trusted | own, partial(_refuse, report))
         try:
             if isinstance(self._tests, str):
                 raise SyntaxError(self._tests)

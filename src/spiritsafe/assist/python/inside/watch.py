@@ -70,17 +70,20 @@ def code_parts(codes: Iterable[types.CodeType]) -> frozenset[int]:
     return frozenset(id(part) for code in codes for part in _with_parts(code))
 
 
-def watch(path: str, trusted: frozenset[int], refuse: Callable[[], None]) -> None:
+def watch(path: str, place: str, trusted: frozenset[int], refuse: Callable[[], None]) -> None:
     """From here on, call ``refuse`` when code that is not trusted looks.
 
     Args:
         path: The file name of the code that nobody shall look at.
+        place: Its end, as of any copy that may be installed here.
         trusted: Identities of code that may.
         refuse: Does not return. Raising would give whoever looked this function's frame.
     """
     busy: set[int] = set()
     own, frame_of, identity, whole = threading.get_ident, sys._getframe, id, _OTHERS
-    attributes, tail = _CODE_OF, "/".join(path.split("/")[-2:])
+    attributes = _CODE_OF
+    folder, _, name = f"/{place}".rpartition("/")
+    text, compiled = f"{folder}/{name}", f"{folder}/__pycache__/{name.removesuffix('py')}"
 
     def is_secret(target: Any, name: str) -> bool:
         return bool(getattr(target, name).co_filename == path)
@@ -97,7 +100,8 @@ def watch(path: str, trusted: frozenset[int], refuse: Callable[[], None]) -> Non
         busy.add(thread)
         try:
             if event == "open":
-                if str(arguments[0]).endswith(tail):
+                opened = str(arguments[0])
+                if opened.endswith(text) or compiled in opened:
                     refuse()
             elif identity(frame_of(1).f_code) not in trusted and (event in whole or is_secret(*arguments)):
                 refuse()
