@@ -32,15 +32,13 @@ def compiled_like(source: str, original: str, path: str) -> bytes:
     shift = len(wanted) - len(lines)
     if not shift:
         return marshal.dumps(compile(source, path, "exec", dont_inherit=True))
-    tree = ast.parse(source, path)
-    if shift:
-        num_same = 0
-        while num_same < min(len(lines), len(wanted)) and lines[-1 - num_same] == wanted[-1 - num_same]:
-            num_same += 1
-        for node in ast.walk(tree):
-            for field in {"lineno", "end_lineno"} & {*node._attributes}:
-                if getattr(node, field) > len(lines) - num_same:
-                    setattr(node, field, getattr(node, field) + shift)
+    tree, num_same = ast.parse(source, path), 0
+    while num_same < min(len(lines), len(wanted)) and lines[-1 - num_same] == wanted[-1 - num_same]:
+        num_same += 1
+    for node in ast.walk(tree):
+        for field in {"lineno", "end_lineno"} & {*node._attributes}:
+            if getattr(node, field) > len(lines) - num_same:
+                setattr(node, field, getattr(node, field) + shift)
     return marshal.dumps(compile(tree, path, "exec", dont_inherit=True))
 
 

@@ -29,7 +29,7 @@ from _pytest.assertion.rewrite import rewrite_asserts
 
 from spiritsafe.assist.python.inside.modules import ProjectFinder, forget_modules, loaded_sources
 from spiritsafe.assist.python.inside.outcomes import Outcomes, Report, run_items, said, told_name
-from spiritsafe.assist.python.inside.watch import code_parts, trusted_code, watch
+from spiritsafe.assist.python.inside.watch import TrustedCode, code_parts, trusted_code, watch
 from spiritsafe.tasks.code.duet.inside.channel import ChannelLost, hear, say
 from spiritsafe.tasks.code.duet.inside.fenced import fork_fenced, wait_for
 
@@ -63,7 +63,7 @@ class _Turns:
         self._job = job
         self._codes: dict[str, types.CodeType] = {}
         self._packages: list[str] = []
-        self._trusted: frozenset[int] = frozenset()
+        self._trusted: TrustedCode = {}
         self._tests: types.CodeType | str = ""
         self._outcomes = Outcomes()
 
@@ -116,18 +116,22 @@ class _Turns:
         *_, found = self._fork(channel, self._look)
         seen = found[-1] if found else {"project": {}, "others": []}
         self._tests = _compiled(self._job["tests"], self._job["test_path"], config)
-        for name in (*seen["others"], *_imported(self._job["tests"])):
-            if name.partition(".")[0] not in self._tops:
-                with suppress(BaseException):
-                    importlib.import_module(name)
+        self._import_once(seen["others"])
         for name, path in seen["project"].items():
             with suppress(OSError, SyntaxError, ValueError), open(path, "rb") as file:
                 self._codes[name] = compile(file.read(), path, "exec", dont_inherit=True)
             if path.endswith("/__init__.py"):
                 self._packages.append(name)
-        self._trusted = trusted_code() | code_parts(self._codes.values())
+        self._trusted = types.MappingProxyType({**trusted_code(), **code_parts(self._codes.values())})
+        self._import_once(_imported(self._job["tests"]))  # which only the tests need, so it may not look at code
         gc.collect()
         gc.freeze()  # collecting in a turn would copy the pages that it shares with this process
+
+    def _import_once(self, names: list[str]) -> None:
+        for name in names:
+            if name.partition(".")[0] not in self._tops:
+                with suppress(BaseException):
+                    importlib.import_module(name)
 
     @property
     def _tops(self) -> list[str]:
@@ -141,8 +145,8 @@ class _Turns:
         others = [name for name in sys.modules if name not in known and name not in project]
         report.say({"project": project, "others": others})
 
-    def _import(self, given: dict[str, Any]) -> frozenset[int]:
-        """Import the module under test, and nothing of it is left but what is imported; identities of its code."""
+    def _import(self, given: dict[str, Any]) -> TrustedCode:
+        """Import the module under test, and nothing of it is left but what is imported; its code."""
         job = self._job
         forget_modules(self._tops)
         code = marshal.loads(base64.b64decode(given.pop("code")))
@@ -174,7 +178,7 @@ class _Turns:
         if "numpy.random" in sys.modules:
             sys.modules["numpy.random"].seed()  # which Python does by itself for its own
         if not is_traced:
-            watch(self._job["path"], self._job["place"], self._trusted | own, partial(_refuse, report))
+            watch(self._job["path"], self._job["place"], {**self._trusted, **own}, partial(_refuse, report))
         try:
             if isinstance(self._tests, str):
                 raise SyntaxError(self._tests)

@@ -11,7 +11,7 @@ import sys
 import sysconfig
 import threading
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 _CODE_OF = frozenset({"__code__", "f_code", "gi_code", "cr_code", "ag_code"})
@@ -29,33 +29,33 @@ _OTHERS = frozenset(
 )
 _MAY_READ = {
     "inspect": {"_signature_from_function", "_signature_is_functionlike", "_has_code_flag"},
-    "traceback": None,
-    "logging": None,
-    "warnings": None,
-    "functools": None,
-    "contextlib": None,
-    "dataclasses": None,
+    "traceback": {"_walk_tb_with_full_positions", "_extract_from_extended_frame_gen", "extended_frame_gen"},
+    "logging": {"findCaller", "_is_internal_frame"},
+    "warnings": {"_is_internal_frame", "_is_internal_filename"},
+    "unittest": {"_mock_add_spec"},
 }
-"""Of Python's own library: modules, and names of functions, that do not hand on what they read; None: all of it."""
+"""Functions of Python's own library that read code and do not hand it on, by their modules."""
 _OWN = ("_pytest", "pytest", "pluggy", "cloudpickle", "dill")
 """Other modules that do."""
 
 
-def trusted_code() -> frozenset[int]:
-    """Identities of code that may look at code: of the libraries that are loaded now, but for what hands it on."""
+TrustedCode = Mapping[int, types.CodeType]
+"""Code by its identity, which nothing else can have while it is here."""
+
+
+def trusted_code() -> TrustedCode:
+    """Code that may look at code: of the libraries that are loaded now, but for what hands it on."""
     library = sysconfig.get_path("stdlib")
-    found = set[int]()
+    found: list[types.CodeType] = []
     for function in gc.get_objects():
         if type(function) is not types.FunctionType:
             continue
         module = function.__module__ or ""
         top, code = module.partition(".")[0], function.__code__
         is_library = code.co_filename.startswith(library) and "site-packages" not in code.co_filename
-        some = _MAY_READ.get(top, frozenset[str]())
-        may = (some is None or function.__name__ in some) if is_library else top not in _OWN
-        if may:
-            found.update(id(part) for part in _with_parts(code))
-    return frozenset(found)
+        if function.__name__ in _MAY_READ.get(top, ()) if is_library else top not in _OWN:
+            found.append(code)
+    return code_parts(found)
 
 
 def _with_parts(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -65,18 +65,18 @@ def _with_parts(code: types.CodeType) -> Iterator[types.CodeType]:
             yield from _with_parts(part)
 
 
-def code_parts(codes: Iterable[types.CodeType]) -> frozenset[int]:
-    """Identities of code and of all that is in it."""
-    return frozenset(id(part) for code in codes for part in _with_parts(code))
+def code_parts(codes: Iterable[types.CodeType]) -> TrustedCode:
+    """Code and all that is in it."""
+    return types.MappingProxyType({id(part): part for code in codes for part in _with_parts(code)})
 
 
-def watch(path: str, place: str, trusted: frozenset[int], refuse: Callable[[], None]) -> None:
+def watch(path: str, place: str, trusted: TrustedCode, refuse: Callable[[], None]) -> None:
     """From here on, call ``refuse`` when code that is not trusted looks.
 
     Args:
         path: The file name of the code that nobody shall look at.
         place: Its end, as of any copy that may be installed here.
-        trusted: Identities of code that may.
+        trusted: Code that may.
         refuse: Does not return. Raising would give whoever looked this function's frame.
     """
     busy: set[int] = set()
