@@ -75,9 +75,14 @@ class _Finder(ast.NodeVisitor):
         """An f-string, of whose insides Python 3.11 does not know where they stand."""
         if not any(isinstance(part, ast.Name) and part.id == self._name for part in ast.walk(node)):
             return
-        start, end = self._places.start(node), self._places.end(node)
-        for part in re.compile(r"\{[^{}]+\}").finditer(self._places.source, start, end):
-            self._search(part.start(), part.end(), rf"(?<![\w.'\"]){self._name}(?!\w)")
+        start, end, depth = self._places.start(node), self._places.end(node), 0
+        for part in re.compile(rf"\{{\{{|[{{}}]|(?<![\w.'\"]){self._name}(?!\w)").finditer(
+            self._places.source, start, end
+        ):
+            if part[0] == self._name:
+                self.found += [part.span()] if depth else []
+            elif part[0] != "{{" or depth:
+                depth = max(0, depth + part[0].count("{") - part[0].count("}"))
 
     def visit_Call(self, node: ast.Call) -> None:
         """A call that asks for a fixture by a string."""

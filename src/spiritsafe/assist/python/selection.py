@@ -26,7 +26,7 @@ def only_tests(tests: str, names: Collection[str]) -> str:
         return tests
     choice = _Choice(tree, names)
     gone = [node for body in _bodies(tree) for node in body if choice.is_unwanted(node)]
-    gone += _unused(tree, gone)
+    gone += _unused(tree, gone, choice)
     return _without(tests, tree, gone)
 
 
@@ -73,24 +73,26 @@ class _Choice:
     def is_unwanted(self, node: ast.stmt) -> bool:
         """Whether it is a test, or a class of tests, none of which is wanted."""
         if isinstance(node, ast.ClassDef):
-            return self._has_tests(node) and not self._is_needed(node)
+            return self.has_tests(node) and not self._is_needed(node)
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or not node.name.startswith("test"):
             return False
         holder = self._methods.get(id(node))
         if holder is None:
             return node.name not in self._functions
-        return self._has_tests(self._classes[holder]) and node.name not in self._wanted.get(holder, set())
+        return self.has_tests(self._classes[holder]) and node.name not in self._wanted.get(holder, set())
 
-    def _has_tests(self, node: ast.ClassDef) -> bool:
-        is_case = node.name.startswith("Test") or any("TestCase" in ast.unparse(base) for base in node.bases)
-        return is_case or node.name in self._wanted
+    def has_tests(self, node: ast.ClassDef) -> bool:
+        """Whether pytest looks for tests in it."""
+        lineage = [self._classes[name] for name in self._with_bases(node.name)]
+        is_case = any("TestCase" in ast.unparse(base) for one in lineage for base in one.bases)
+        return is_case or node.name.startswith("Test") or node.name in self._wanted
 
     def _is_needed(self, node: ast.ClassDef) -> bool:
         inner = [member for member in node.body if isinstance(member, ast.ClassDef)]
         return node.name in self._wanted or any(self._is_needed(member) for member in inner)
 
 
-def _unused(tree: ast.Module, gone: Sequence[ast.stmt]) -> list[ast.stmt]:
+def _unused(tree: ast.Module, gone: Sequence[ast.stmt], choice: _Choice) -> list[ast.stmt]:
     """Functions and classes of the module that nothing names, once others are gone."""
     found: list[ast.stmt] = []
     while True:
@@ -101,9 +103,9 @@ def _unused(tree: ast.Module, gone: Sequence[ast.stmt]) -> list[ast.stmt]:
             for node in tree.body
             if isinstance(node, Definition)
             and id(node) not in left_out
-            and not node.name.startswith(("test", "Test", *_HOOKS))
+            and not node.name.startswith(("test", *_HOOKS))
             and "autouse" not in "".join(ast.unparse(one) for one in node.decorator_list)
-            and not (isinstance(node, ast.ClassDef) and "TestCase" in "".join(map(ast.unparse, node.bases)))
+            and not (isinstance(node, ast.ClassDef) and choice.has_tests(node))
             and node.name not in used
         ]
         if not more:
@@ -155,7 +157,7 @@ def _without(tests: str, tree: ast.Module, gone: Sequence[ast.stmt]) -> str:
             kept.append(instead[number])
         elif number in removed:
             has_gap = True
-        elif has_gap and not line.strip() and kept and not kept[-1].strip():
+        elif has_gap and not line.strip() and not (kept and kept[-1].strip()):
             continue  # of the blank lines around what is gone, those before it stay
         else:
             has_gap = has_gap and not line.strip()

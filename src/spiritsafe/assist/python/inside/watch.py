@@ -32,7 +32,7 @@ _MAY_READ = {
     "traceback": {"_walk_tb_with_full_positions", "_extract_from_extended_frame_gen", "extended_frame_gen"},
     "logging": {"findCaller", "_is_internal_frame"},
     "warnings": {"_is_internal_frame", "_is_internal_filename"},
-    "unittest": {"_mock_add_spec"},
+    "unittest": {"_mock_add_spec", "_is_async_func", "_is_async_obj"},
 }
 """Functions of Python's own library that read code and do not hand it on, by their modules."""
 _OWN = ("_pytest", "pytest", "pluggy", "cloudpickle", "dill")

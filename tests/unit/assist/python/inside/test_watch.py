@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 HEAD = """
-import gc, inspect, warnings, importlib, operator, string, sys, traceback, logging, functools, unittest.mock, dis, ctypes, io
+import gc, inspect, warnings, operator, string, sys, traceback, logging, functools, unittest.mock, dis, ctypes, io
 import pytest
 from spiritsafe.assist.python.inside.watch import code_parts, trusted_code, watch
 
