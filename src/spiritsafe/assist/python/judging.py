@@ -31,7 +31,7 @@ def kills_in_module(sandbox: Sandbox, tests: ModuleTests, programs: Sequence[str
     """What tests are worth, by how they go with the module and with other texts for it.
 
     Raises:
-        TaskError: The project is too large.
+        TaskError: The project is too large, or pytest is missing.
         SandboxFailure: The sandbox failed.
     """
     left_out: dict[str, str] = {}
@@ -41,7 +41,8 @@ def kills_in_module(sandbox: Sandbox, tests: ModuleTests, programs: Sequence[str
         tests = replace(tests, without=tuple(left_out))
         first = begun.turns[:FIRST_TURNS]
         names = tuple(dict.fromkeys(test.test for turn in first for test in turn.tests))
-        broken = why_broken(first, stop=begun.stop) or ("" if names or left_out else "there are no tests")
+        broken = next((turn.why_not for turn in first if not turn.has_ended), "") or why_broken(first, stop=begun.stop)
+        broken = broken or ("" if names or left_out else "there are no tests")
         if broken:
             return Kills(broken=broken, layer=begun.layer)
         found, golds = _judged(sandbox, tests, programs, begun, names)

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spiritsafe.assist.python import inside
 from spiritsafe.assist.python.project import PythonModule, library_folders
-from spiritsafe.core.errors import SourceError
+from spiritsafe.core.errors import SourceError, TaskError
 from spiritsafe.core.files.reading import parse_json
 from spiritsafe.core.process.limits import usable_cores
 from spiritsafe.tasks.code.duet.duet import DuetResult, DuetTurn, TestOutcome, TestRun
@@ -129,7 +129,7 @@ def run_module_turns(
         stops_early: There are no more turns after one that did not come to its end.
 
     Raises:
-        TaskError: The project is too large.
+        TaskError: The project is too large, or pytest is missing.
         SandboxFailure: The sandbox failed.
     """
     if not _WRITES.search(tests.text):
@@ -215,7 +215,14 @@ def _run(
     )
     one, other = sandbox.run_pair(of_tests, of_programs)
     lines = [line for line in one.steps[0].text.splitlines() if line.startswith(f"{nonce} ")]
-    went = [_turn(line.partition(" ")[2], turn.program) for line, turn in zip(lines, turns, strict=False)]
+    if not lines:
+        said = one.steps[0].errors.strip().rpartition("\n")[2] or one.stop or f"it ended with {one.steps[0].code}"
+        raise TaskError(
+            f"pytest cannot be started in the sandbox ({one.layer}): {said}.",
+            hint="Install pytest beside spiritsafe. In a sandbox of Landlock's, other users must be able to run this "
+            "Python: install it outside of closed folders such as /root, or install bubblewrap.",
+        )
+    went = [_turn(line.partition(" ")[2], turn.program) for line, turn in zip(lines[1:], turns, strict=False)]
     return DuetResult(turns=tuple(went), stop=one.stop or other.stop, layer=one.layer)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from shop_project import GOOD, HEAD, PRICES, shop_project
@@ -23,8 +24,12 @@ PROGRAMS = [
 ALL = ("test_price", "test_total", "test_others_see_it", "test_fibonacci", "test_checked", "test_state")
 
 
+class Judge(Protocol):
+    def __call__(self, text: str, programs: list[str] = ...) -> Kills: ...
+
+
 @pytest.fixture(scope="module")
-def judged(tmp_path_factory: pytest.TempPathFactory) -> object:
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Judge:
     module = python_module(shop_project(tmp_path_factory.mktemp("shop")) / "src" / "shop" / "prices.py")
 
     def judge(text: str, programs: list[str] = PROGRAMS[:1]) -> Kills:
@@ -34,7 +39,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> object:
     return judge
 
 
-def test_each_test_kills_what_it_notices(judged) -> None:  # type: ignore[no-untyped-def]
+def test_each_test_kills_what_it_notices(judged: Judge) -> None:
     kills = judged(GOOD, PROGRAMS)
     assert kills.tests == ALL
     assert (kills.invalid, kills.broken, kills.not_run) == ({}, "", frozenset())
@@ -50,7 +55,7 @@ def test_each_test_kills_what_it_notices(judged) -> None:  # type: ignore[no-unt
     assert kills.coverage == 1.0
 
 
-def test_tests_that_do_not_hold_are_named_and_the_others_count(judged) -> None:  # type: ignore[no-untyped-def]
+def test_tests_that_do_not_hold_are_named_and_the_others_count(judged: Judge) -> None:
     text = f"""{HEAD}
 import random, sys, os
 
@@ -74,7 +79,7 @@ def test_interrupts(): raise KeyboardInterrupt
     assert kills.invalid["test_looks"].startswith("it looks at the code")
 
 
-def test_tests_that_lean_on_each_other_do_not_hold(judged) -> None:  # type: ignore[no-untyped-def]
+def test_tests_that_lean_on_each_other_do_not_hold(judged: Judge) -> None:
     text = f"""{HEAD}
 def test_first(): LOADED.append("first")
 def test_second(): assert LOADED[-1] == "first"
@@ -86,17 +91,6 @@ def test_third(): assert Item("a", 3).price() == 6
     assert kills.killed_by == {0: ("test_third",)}
 
 
-def test_sets_are_in_another_order_each_time(judged) -> None:  # type: ignore[no-untyped-def]
-    """By the two seeds of hashes that this takes, a test of eight names passes twice once in four thousand times."""
-    text = f"""{HEAD}
-NAMES = {{"a", "b", "c", "d", "e", "f", "g", "h"}}
-def test_order(): assert min(NAMES, key=list(NAMES).index) == NAMES.copy().pop() and hash("a") % 4096 == 7
-def test_right(): assert Item("a", 3).price() == 6
-"""
-    kills = judged(text)
-    assert kills.valid == ["test_right"]
-
-
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -106,13 +100,13 @@ def test_right(): assert Item("a", 3).price() == 6
         ("def test_a(): pass\nwhile True: pass\n", "the tests did not come to their end"),
     ],
 )
-def test_tests_that_are_none_are_broken(judged, text: str, said: str) -> None:  # type: ignore[no-untyped-def]
+def test_tests_that_are_none_are_broken(judged: Judge, text: str, said: str) -> None:
     kills = judged(text)
     assert kills.broken.startswith(said)
     assert (kills.tests, kills.killed_by) == ((), {})
 
 
-def test_tests_none_of_which_holds_meet_no_mutant(judged) -> None:  # type: ignore[no-untyped-def]
+def test_tests_none_of_which_holds_meet_no_mutant(judged: Judge) -> None:
     kills = judged("import os\ndef test_a(): assert 0\ndef test_b(): os._exit(1)\n")
     assert kills.tests == ("test_a", "test_b")
     assert {*kills.invalid} == {"test_a", "test_b"}

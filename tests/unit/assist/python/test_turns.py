@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import stat
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,9 @@ from shop_project import GOOD, HEAD, PRICES, shop_project
 
 from spiritsafe.assist.python.project import python_module, readable_parts
 from spiritsafe.assist.python.turns import ModuleTests, ModuleTurn, run_module_turns, sandbox_with
+from spiritsafe.core.errors import TaskError
 from spiritsafe.tasks.code.duet.duet import DuetResult
+from spiritsafe.tasks.sandbox.walls import interpreter
 
 WRONG = PRICES.replace("* self.num", "+ self.num")
 
@@ -33,7 +37,12 @@ def test_each_program_has_its_turns(layer: str, module_tests: ModuleTests, monke
     sandbox = sandbox_with.__wrapped__(readable_parts(module_tests.module.tops))
     programs = [PRICES, WRONG, "def (", "1 / 0\n", PRICES.replace("total", "sums")]
     order = [0, 1, 2, 3, 4, 0]
-    result = run_module_turns(sandbox, module_tests, programs, [ModuleTurn(one) for one in order], cpu_s=2.0)
+    turns = [ModuleTurn(one) for one in order]
+    if layer == "landlock" and not all(parent.stat().st_mode & stat.S_IXOTH for parent in interpreter().parents):
+        with pytest.raises(TaskError, match=r"pytest cannot be started .* \(landlock.*Permission denied"):
+            run_module_turns(sandbox, module_tests, programs, turns, cpu_s=2.0)
+        return
+    result = run_module_turns(sandbox, module_tests, programs, turns, cpu_s=2.0)
     assert result.stop is None
     assert result.layer.startswith(layer)
     assert [turn.program for turn in result.turns] == order
@@ -141,14 +150,23 @@ def test_left_out(): assert 0
 )
 def test_who_ends_a_turn_is_known(module_tests: ModuleTests, body: str, why: str) -> None:
     text = f"{HEAD}def test_a(): pass\ndef test_b():\n    {body}\ndef test_c(): pass\n"
-    first, second = run(module_tests, text, [ModuleTurn(0)] * 2, cpu_s=0.5).turns
-    assert [(test.test, test.why) for test in first.tests] == [("test_a", ""), ("test_b", why)]
-    assert not first.has_ended
-    assert second.tests == first.tests
-    sandbox = sandbox_with(readable_parts(module_tests.module.tops))
-    told = ModuleTests(module=module_tests.module, text=text, name="test_prices.py")
-    early = run_module_turns(sandbox, told, [PRICES], [ModuleTurn(0)] * 3, cpu_s=0.5, stops_early=True)
-    assert len(early.turns) == 1
+    (turn,) = run(module_tests, text, [ModuleTurn(0)], cpu_s=0.5).turns
+    assert [(test.test, test.why) for test in turn.tests] == [("test_a", ""), ("test_b", why)]
+    assert not turn.has_ended
+
+
+@pytest.mark.parametrize(("stops_early", "num_turns"), [(True, 1), (False, 3)])
+def test_turns_after_one_that_did_not_end(module_tests: ModuleTests, stops_early: bool, num_turns: int) -> None:
+    tests = replace(module_tests, text=f"{HEAD}def test_a():\n    import os\n    os._exit(0)\n")
+    sandbox = sandbox_with(readable_parts(tests.module.tops))
+    result = run_module_turns(sandbox, tests, [PRICES], [ModuleTurn(0)] * 3, cpu_s=0.5, stops_early=stops_early)
+    assert len(result.turns) == num_turns
+
+
+def test_sets_of_strings_are_in_another_order_in_each_run(module_tests: ModuleTests) -> None:
+    text = "def test_a(): assert not hash('a')\n"
+    whys = [[turn.tests[0].why for turn in run(module_tests, text, [ModuleTurn(0)] * 2).turns] for _ in range(2)]
+    assert whys[0][0] == whys[0][1] != whys[1][0] == whys[1][1]
 
 
 @pytest.mark.parametrize(

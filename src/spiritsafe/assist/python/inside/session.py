@@ -75,6 +75,7 @@ class _Turns:
         session.config.pluginmanager.register(self._outcomes)
         self._job["root"] = root = f"{os.getcwd()}/project"
         self._job["path"] = f"{root}/{self._job['place']}"
+        sys.stdout.write(f"\n{nonce} {json.dumps({'is_ready': True})}\n")
         with suppress(ChannelLost):
             say(channel, {"root": root})
             self._prepare(session.config, channel)
@@ -221,7 +222,7 @@ def _compiled(tests: str, path: str, config: pytest.Config) -> types.CodeType | 
         tree = ast.parse(tests, path)
         rewrite_asserts(tree, tests.encode("utf-8"), path, config)
         return compile(tree, path, "exec", dont_inherit=True)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+    except Exception as error:  # noqa: BLE001  the text may be anything
         return str(error)
 
 
