@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import final
 
-from spiritsafe.assist.python.renaming import mentions, renamed_places
+from spiritsafe.assist.python.renaming import mentioned_names, renamed_places
 from spiritsafe.assist.python.selection import first_line
 from spiritsafe.tasks.code.mutants.python_syntax.places import NodePlaces
 
@@ -166,7 +166,7 @@ def _said_again(
     }
     while True:
         changed = {name for name in defined if name in taken and name not in same} | {*renames}
-        bad = {name for name in same if changed & ({*mentions(defined[name])} - {name})}
+        bad = {name for name in same if changed & ({*mentioned_names(defined[name])} - {name})}
         if not bad:
             return same
         same -= bad

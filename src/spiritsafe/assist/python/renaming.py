@@ -17,7 +17,7 @@ _Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 _BY_NAME = ("usefixtures", "getfixturevalue")
 
 
-def mentions(node: ast.AST) -> Iterator[str]:
+def mentioned_names(node: ast.AST) -> Iterator[str]:
     """Names that a part uses: variables, arguments, and strings, by which fixtures can be asked for."""
     for part in ast.walk(node):
         match part:

@@ -5,7 +5,7 @@ import textwrap
 
 import pytest
 
-from spiritsafe.assist.python.renaming import mentions, renamed_places
+from spiritsafe.assist.python.renaming import mentioned_names, renamed_places
 from spiritsafe.tasks.code.mutants.python_syntax.places import NodePlaces
 
 
@@ -89,4 +89,4 @@ def test_fixtures_are_asked_for_by_arguments_and_strings() -> None:
 
 
 def test_mentions_are_variables_arguments_and_strings() -> None:
-    assert {*mentions(ast.parse("def f(a, *b): return c.d('e', g=h)"))} == {"a", "b", "c", "e", "h"}
+    assert {*mentioned_names(ast.parse("def f(a, *b): return c.d('e', g=h)"))} == {"a", "b", "c", "e", "h"}

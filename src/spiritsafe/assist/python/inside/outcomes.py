@@ -64,7 +64,7 @@ def _kept_in() -> Generator[None, Any, Any]:
         raise _Left(said(error)) from None
 
 
-class Outcomes:
+class ItemOutcomes:
     """A plugin that makes reports without looking at anybody's frames, and lets no test end the session."""
 
     def __init__(self) -> None:
@@ -105,7 +105,7 @@ class Outcomes:
         self.phases.append((report.when or "", report.outcome, why))
 
 
-def run_items(items: Sequence[pytest.Item], plugin: Outcomes, report: Report) -> int:
+def run_items(items: Sequence[pytest.Item], plugin: ItemOutcomes, report: Report) -> int:
     """Run tests one after the other; how many there were."""
     for place, item in enumerate(items):
         name = report.now = told_name(item)

@@ -28,7 +28,7 @@ import pytest
 from _pytest.assertion.rewrite import rewrite_asserts
 
 from spiritsafe.assist.python.inside.modules import ProjectFinder, forget_modules, loaded_sources
-from spiritsafe.assist.python.inside.outcomes import Outcomes, Report, run_items, said, told_name
+from spiritsafe.assist.python.inside.outcomes import ItemOutcomes, Report, run_items, said, told_name
 from spiritsafe.assist.python.inside.watch import TrustedCode, code_parts, trusted_code, watch
 from spiritsafe.tasks.code.duet.inside.channel import ChannelLost, hear, say
 from spiritsafe.tasks.code.duet.inside.fenced import fork_fenced, wait_for
@@ -65,7 +65,7 @@ class _Turns:
         self._packages: list[str] = []
         self._trusted: TrustedCode = {}
         self._tests: types.CodeType | str = ""
-        self._outcomes = Outcomes()
+        self._outcomes = ItemOutcomes()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self, session: pytest.Session) -> None:

@@ -54,11 +54,11 @@ def test_last(): pass
 """
 PROGRAM = """
 import os, sys, pytest
-from spiritsafe.assist.python.inside.outcomes import Outcomes, Report, run_items
+from spiritsafe.assist.python.inside.outcomes import ItemOutcomes, Report, run_items
 class Plugin:
     def pytest_runtestloop(self, session):
         report = Report(int(sys.argv[2]))
-        outcomes = Outcomes()
+        outcomes = ItemOutcomes()
         session.config.pluginmanager.register(outcomes)
         assert run_items(session.items, outcomes, report) == len(session.items)
         report.leave()

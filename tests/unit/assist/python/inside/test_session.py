@@ -105,8 +105,13 @@ def test_nothing_within_reach_tells_of_other_programs(tmp_path: Path) -> None:
     """All that frames hold, and what that holds, down to some depth: neither the text nor its code."""
     source = "def f(a):\n    return a + 123456789\n"
     folder = written(tmp_path, {"pack/__init__.py": "", "pack/mod.py": source})
-    text = """import sys, types
+    text = """import base64, sys, types
 from pack import mod
+def bytes_of(one):
+    try:
+        return one if isinstance(one, bytes) else one.encode() + base64.b64decode(one.encode() + b"===")
+    except ValueError:
+        return one.encode()
 def test_a():
     frame, seen, waiting, found = sys._getframe(), {}, [], []
     while frame:
@@ -118,9 +123,8 @@ def test_a():
             if id(one) in seen or isinstance(one, (types.FunctionType, types.ModuleType, type)):
                 continue
             seen[id(one)] = one
-            if isinstance(one, (str, bytes)) and (b"12345678" + b"9" in one.encode() if isinstance(one, str) else 0):
-                found.append(one)
-            if isinstance(one, bytes) and (123456788 + 1).to_bytes(4, "little") in one:
+            secrets = [b"12345678" + b"9", (123456788 + 1).to_bytes(4, "little")]
+            if isinstance(one, (str, bytes)) and any(secret in bytes_of(one) for secret in secrets):
                 found.append(one)
             if isinstance(one, types.CodeType) and "pack/mod.py" in one.co_filename:
                 found.append(one)
