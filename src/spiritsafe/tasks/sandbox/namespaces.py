@@ -6,14 +6,12 @@ system but programs and libraries, which it cannot write to, and each run finds 
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from spiritsafe.tasks.sandbox.box import Box
 from spiritsafe.tasks.sandbox.walls import (
     INSIDE,
     find_tool,
-    free_slot,
     interpreter,
     python_folders,
     readable_places,
@@ -22,6 +20,7 @@ from spiritsafe.tasks.sandbox.walls import (
 
 NAME = "namespaces"
 _INSIDE = "/run/inside"
+_OUTSIDE = "/run/outside"
 
 
 def why_not() -> str | None:
@@ -34,16 +33,11 @@ def open_box(slot: int, extra: tuple[str, ...] = ()) -> Box:
 
     Args:
         slot: Of :func:`~spiritsafe.tasks.sandbox.walls.take_slot`.
-        extra: More folders and files that can be read in it.
+        extra: More folders and files that can be read in it, at :func:`shown_at`.
 
     Raises:
         BoxLost: This machine does not allow it.
-        ValueError: What is added would not be seen.
     """
-    for path in extra:
-        if Path(os.path.realpath(path)).is_relative_to("/tmp") or Path(path).is_relative_to("/tmp"):
-            free_slot(slot)
-            raise ValueError(f"{path} cannot be shown in a sandbox: /tmp is new and empty in each run")
     user = user_of(slot)
     setting = {"has_namespaces": True, "user": user}
     server = [str(interpreter()), "-I", "-S", "-B", f"{_INSIDE}/fork_server.py"]
@@ -51,10 +45,15 @@ def open_box(slot: int, extra: tuple[str, ...] = ()) -> Box:
     return Box(command, setting, layer=NAME, slot=slot)
 
 
+def shown_at(path: str) -> str:
+    """Where in a box a folder or file is that was added: at its own place, but /tmp is new and empty in each run."""
+    return f"{_OUTSIDE}{path}" if Path(path).is_relative_to("/tmp") else path
+
+
 def _walls(extra: tuple[str, ...], *, has_user: bool) -> list[str]:
     places, links = readable_places()
-    bound = [*places, *python_folders(), *extra]
-    folders = sorted({str(parent) for path in (*bound, _INSIDE) for parent in Path(path).parents} - {"/"})
+    bound = {path: path for path in (*places, *python_folders())} | {path: shown_at(path) for path in extra}
+    folders = sorted({str(parent) for path in (*bound.values(), _INSIDE) for parent in Path(path).parents} - {"/"})
     return [
         *("--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
         # for another number than 0 bubblewrap makes a second namespace of users, which does not own the others
@@ -62,7 +61,7 @@ def _walls(extra: tuple[str, ...], *, has_user: bool) -> list[str]:
         *("--die-with-parent", "--new-session", "--clearenv", "--setenv", "PYTHONHASHSEED", "0"),
         *("--hostname", "sandbox", "--proc", "/proc", "--dev", "/dev", "--dir", "/tmp"),
         *(part for folder in folders for part in ("--perms", "0755", "--dir", folder)),
-        *(part for path in bound for part in ("--ro-bind", path, path)),
+        *(part for path, place in bound.items() for part in ("--ro-bind", path, place)),
         *(part for target, link in links for part in ("--symlink", target, link)),
         *("--ro-bind", str(INSIDE), _INSIDE),
         *("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/", "--cap-add", "ALL", "--"),

@@ -89,15 +89,29 @@ for path in ("{folder}/given", "{folder}/new", "/var/tmp/new"):
         assert os.listdir(folder) == ["given"]
 
 
-def test_what_each_run_hides_cannot_be_added(tmp_path: Path) -> None:
-    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+def test_what_each_run_hides_is_shown_elsewhere() -> None:
+    sandbox_of("namespaces")
+    with TemporaryDirectory(dir="/tmp") as folder, TemporaryDirectory(dir="/var/tmp") as other:
+        os.chmod(folder, 0o755)
+        os.chmod(other, 0o755)
+        Path(folder, "given").write_text("given")
+        Path(other, "link").symlink_to(folder)
+        added = (folder, f"{other}/link")
+        assert [shown_at(path) for path in added] == [f"/run/outside{folder}", f"{other}/link"]
+        source = f"""
+import os
+for folder in {[shown_at(path) for path in added]}:
+    print(open(folder + "/given").read())
     try:
-        (tmp_path / "link").symlink_to(folder)
-        for path in (folder, tmp_path / "link"):
-            with pytest.raises(ValueError, match="/tmp is new and empty in each run"):
-                open_box(take_slot(), (str(path),))
-    finally:
-        folder.rmdir()
+        open(folder + "/new", "w")
+    except OSError as error:
+        print(error.strerror in ("Read-only file system", "Permission denied"))
+print(os.path.exists("{folder}"))
+"""
+        with closing(open_box(take_slot(), added)) as box:
+            (result,) = box.run([Run(files={"a.py": source}, steps=(RunStep(python="a.py"),))])
+        assert result.steps[0].text == "given\nTrue\ngiven\nTrue\nFalse\n", result.steps[0].errors
+        assert os.listdir(folder) == ["given"]
 
 
 def test_all_that_is_mounted_is_read_only_but_what_is_new_and_empty() -> None:

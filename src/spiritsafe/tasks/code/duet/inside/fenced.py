@@ -12,7 +12,9 @@ import signal
 from collections.abc import Callable
 
 
-def fork_fenced(work: Callable[[], None], *, keep: tuple[int, ...], cpu_s: float, wall_s: float) -> int:
+def fork_fenced(
+    work: Callable[[], None], *, keep: tuple[int, ...], cpu_s: float, wall_s: float, file_bytes: int = 0
+) -> int:
     """Fork a process that does the work and ends; its number.
 
     Args:
@@ -20,6 +22,7 @@ def fork_fenced(work: Callable[[], None], *, keep: tuple[int, ...], cpu_s: float
         keep: Descriptors that it keeps; all others are closed, and the first three lead nowhere.
         cpu_s: Seconds that it may compute.
         wall_s: Seconds until it has ended. One that ignores the signal of its end is ended with the whole run.
+        file_bytes: Of any file that it writes.
     """
     pid = os.fork()
     if pid:
@@ -30,7 +33,8 @@ def fork_fenced(work: Callable[[], None], *, keep: tuple[int, ...], cpu_s: float
             os.dup2(nowhere, place)
         for low, high in zip(sorted((2, *keep)), (*sorted(keep), 1 << 12), strict=True):
             os.closerange(low + 1, high)
-        for kind, value in ((resource.RLIMIT_NPROC, 0), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0)):
+        bounds = ((resource.RLIMIT_NPROC, 0), (resource.RLIMIT_FSIZE, file_bytes), (resource.RLIMIT_CORE, 0))
+        for kind, value in bounds:
             resource.setrlimit(kind, (value, value))
         _, most = resource.getrlimit(resource.RLIMIT_CPU)
         seconds = math.ceil(cpu_s) + 1

@@ -21,8 +21,12 @@ from spiritsafe.tasks.code.mutants.python_syntax.values import value_edits
 _BYTE_ORDER_MARK = "\ufeff"
 
 
-def edits_of(source: str) -> list[Edit]:
+def edits_of(source: str, same: list[Edit] | None = None) -> list[Edit]:
     """Every fault that can be put into a program.
+
+    Args:
+        source: The program.
+        same: Where the edits are added that the compiler makes the same of as of the program.
 
     Raises:
         TaskError: It is not Python.
@@ -30,7 +34,7 @@ def edits_of(source: str) -> list[Edit]:
     text = source.removeprefix(_BYTE_ORDER_MARK)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what the compiler thinks of a program's style, or of a mutant's
-        edits = _edits(text)
+        edits = _edits(text, same)
     shift = len(source) - len(text)
     return [
         Edit(
@@ -44,7 +48,7 @@ def edits_of(source: str) -> list[Edit]:
     ]
 
 
-def _edits(text: str) -> list[Edit]:
+def _edits(text: str, same: list[Edit] | None) -> list[Edit]:
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -59,4 +63,4 @@ def _edits(text: str) -> list[Edit]:
         for edit in edits(spot.node, spot.parent, places)
     ]
     found.sort(key=lambda pair: (pair[0].start, pair[0].end, pair[0].operator, pair[0].new))
-    return list(that_differ(found, places))
+    return list(that_differ(found, places, same))

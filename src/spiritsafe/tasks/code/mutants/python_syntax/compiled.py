@@ -22,20 +22,30 @@ _LONG = 50  # lines: compiling more of them for each edit takes longer than the 
 _NO_PROGRAM = (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError)
 
 
-def that_differ(edits: Iterable[tuple[Edit, Spot]], places: NodePlaces) -> Iterator[Edit]:
-    """The edits that compile, and to code that neither the program nor an earlier edit has."""
+def that_differ(
+    edits: Iterable[tuple[Edit, Spot]], places: NodePlaces, same: list[Edit] | None = None
+) -> Iterator[Edit]:
+    """The edits that compile, and to code that neither the program nor an earlier edit has.
+
+    Args:
+        edits: In order of place.
+        places: Of the program.
+        same: Where the edits are added that compile to what the program does.
+    """
     parts: dict[ast.stmt, _Part] = {}
-    same: dict[tuple[int, int, Callable[[str], Any]], _Part] = {}
+    shared: dict[tuple[int, int, Callable[[str], Any]], _Part] = {}
     for edit, spot in edits:
         part = parts.get(spot.statement)
         if part is None:
             part = _part(spot, places)
-            part = parts[spot.statement] = same.setdefault((part.start, part.end, part.compiles), part)
+            part = parts[spot.statement] = shared.setdefault((part.start, part.end, part.compiles), part)
         text = places.source[part.start : edit.start] + edit.new + places.source[edit.end : part.end]
         meaning = part.compiles(text)
         if meaning is not None and meaning not in part.known:
             part.known.add(meaning)
             yield edit
+        elif meaning is not None and meaning == part.original and same is not None:
+            same.append(edit)
 
 
 @dataclass(slots=True)
@@ -46,12 +56,14 @@ class _Part:
         start: Where it begins.
         end: Where it ends.
         compiles: What a text in its place compiles to; None: it does not.
-        known: What the program and the edits so far compile to.
+        original: What the program compiles to.
+        known: Likewise the edits so far, and the program.
     """
 
     start: int
     end: int
     compiles: Callable[[str], Any]
+    original: Any
     known: set[Any]
 
 
@@ -65,8 +77,9 @@ def _part(spot: Spot, places: NodePlaces) -> _Part:
     for start, end, compiles in choices:
         original = compiles(places.source[start:end])
         if original is not None:
-            return _Part(start, end, compiles, {original})
-    return _Part(0, len(places.source), _meaning, {_meaning(places.source)})
+            return _Part(start, end, compiles, original, {original})
+    original = _meaning(places.source)
+    return _Part(0, len(places.source), _meaning, original, {original})
 
 
 def _lines(unit: ast.stmt, places: NodePlaces) -> tuple[int, int]:

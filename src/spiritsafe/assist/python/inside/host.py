@@ -1,0 +1,33 @@
+"""The side of the tests; descriptor 3 leads to the side that compiles programs.
+
+In: on standard input, as JSON, what is under test and how, with a nonce. Out: for each turn a line of JSON behind the
+nonce. This module only makes the libraries of the project's environment importable; the rest is ``session``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import site
+import sys
+
+_OFTEN = ("unittest.mock", "decimal", "fractions", "datetime", "textwrap", "logging", "traceback", "pickle", "tempfile")
+"""What tests import."""
+
+
+def main() -> None:
+    """Let each program have its turn."""
+    job = json.loads(sys.stdin.buffer.read())
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # else the turns share its place in the file
+    site.setquit()
+    site.sethelper()
+    paths = [path for path in job.pop("paths") if os.path.exists(path)]
+    sys.path[:] = [*sys.path, *paths]
+    for name in _OFTEN:
+        importlib.import_module(name)
+    session = importlib.import_module("spiritsafe.assist.python.inside.session")
+    sys.path.remove(os.getcwd())
+    for name in [name for name in sys.modules if name.partition(".")[0] == "spiritsafe"]:
+        del sys.modules[name]  # the project may be of this name
+    session.run_session(job)

@@ -1,0 +1,275 @@
+"""Turns of programs with tests under pytest: the programs' texts in one sandbox, the tests in another.
+
+In: a module of a project, other texts for it, tests, and the order of turns. Out: how each turn went. The side of the
+tests gets compiled code only, and imports it as the module that it stands for.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import re
+import secrets
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from spiritsafe.assist.python import inside
+from spiritsafe.assist.python.project import PythonModule, library_folders
+from spiritsafe.core.errors import SourceError, TaskError
+from spiritsafe.core.files.reading import parse_json
+from spiritsafe.core.process.limits import usable_cores
+from spiritsafe.tasks.code.duet.duet import DuetResult, DuetTurn, TestOutcome, TestRun
+from spiritsafe.tasks.code.duet.programs import program_files
+from spiritsafe.tasks.sandbox.job import Limits, Run, RunStep
+from spiritsafe.tasks.sandbox.namespaces import shown_at
+from spiritsafe.tasks.sandbox.sandbox import Sandbox
+from spiritsafe.tasks.sandbox.walls import interpreter
+
+_FOLDER = inside.__name__.replace(".", "/")
+_MAIN = f"""import os
+import sys
+
+sys.path.insert(0, os.getcwd())
+from {inside.__name__}.host import main
+
+main()
+"""
+_ENVIRONMENT = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+_OUTPUT_BYTES = 64 << 20
+_MEMORY_BYTES = 2 << 30
+_FILE_BYTES = 32 << 20
+_START_S = 60.0
+_MOST_WALL_S = 10.0
+"""Of one turn; what computes is ended sooner, so only what sleeps is."""
+_TIME_SIGNALS = (-9, -14, -24, -27)
+"""Linux's SIGKILL, SIGALRM, SIGXCPU and SIGPROF."""
+_WRITES = re.compile(
+    r"\b(tmp_?path\w*|tmp_?dir\w*|tempfile|TemporaryDirectory|NamedTemporaryFile|mkdtemp|mkstemp|capfd\w*)\b"
+)
+"""In a text of tests: some of them need a folder."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleTests:
+    """Tests of a module.
+
+    Attributes:
+        module: What they are of.
+        text: They.
+        name: Of their file.
+        without: Names of those that are left out.
+    """
+
+    module: PythonModule
+    text: str
+    name: str
+    without: tuple[str, ...] = ()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ModuleTurn:
+    """One program's turn, before it.
+
+    Attributes:
+        program: Its place among the programs.
+        shuffle: What the order of tests is drawn with; None: that of the text.
+        is_traced: Whether the lines that are run are to be known.
+    """
+
+    program: int
+    shuffle: int | None = None
+    is_traced: bool = False
+
+
+@cache
+def _files(*names: str) -> dict[str, str]:
+    own = {f"{_FOLDER}/{name}.py": Path(inside.__path__[0], f"{name}.py").read_text("utf-8") for name in names}
+    return {**program_files("channel", "fenced"), **own}
+
+
+@cache
+def sandbox_with(extra: tuple[str, ...]) -> Sandbox:
+    """The sandbox that shows these places too; it ends with the process.
+
+    Raises:
+        SandboxMissingError: There is none here.
+    """
+    sandbox = Sandbox(extra=extra)
+    atexit.register(sandbox.close)
+    os.register_at_fork(after_in_child=sandbox.forget)
+    return sandbox
+
+
+def run_module_turns(
+    sandbox: Sandbox,
+    tests: ModuleTests,
+    programs: Sequence[str],
+    turns: Sequence[ModuleTurn],
+    *,
+    cpu_s: float,
+    stops_early: bool = False,
+) -> DuetResult:
+    """Let each program have its turns with the tests.
+
+    Args:
+        sandbox: Where; it shows the libraries that the project leans on, and not the project.
+        tests: They.
+        programs: Texts for the module; the first is its own.
+        turns: In their order.
+        cpu_s: Seconds that a turn may compute.
+        stops_early: There are no more turns after one that did not come to its end.
+
+    Raises:
+        TaskError: The project is too large, or pytest is missing.
+        SandboxFailure: The sandbox failed.
+    """
+    if not _WRITES.search(tests.text):
+        return _run(sandbox, tests, programs, turns, cpu_s=cpu_s, stops_early=stops_early, writes=False)
+    # what one turn writes, another one could read: so each has a run of its own, whose files are gone with it
+
+    def run_one(turn: ModuleTurn) -> DuetResult:
+        pair = [programs[0], programs[turn.program]]
+        result = _run(sandbox, tests, pair, [replace(turn, program=1)], cpu_s=cpu_s, stops_early=False, writes=True)
+        return replace(result, turns=tuple(replace(went, program=turn.program) for went in result.turns))
+
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        results = list(pool.map(run_one, turns))
+    return DuetResult(
+        turns=tuple(went for result in results for went in result.turns),
+        stop=next((result.stop for result in results if result.stop), None),
+        layer=results[0].layer,
+    )
+
+
+def _run(
+    sandbox: Sandbox,
+    tests: ModuleTests,
+    programs: Sequence[str],
+    turns: Sequence[ModuleTurn],
+    *,
+    cpu_s: float,
+    stops_early: bool,
+    writes: bool,
+) -> DuetResult:
+    nonce = secrets.token_hex(16)
+    module = tests.module
+    limits = Limits(
+        cpu_s=_START_S,
+        wall_s=_START_S + len(turns) * (2 * cpu_s + 0.5),
+        memory_bytes=_MEMORY_BYTES,
+        output_bytes=_OUTPUT_BYTES,
+    )
+    paths = dict.fromkeys(place for folder in library_folders() for place in (shown_at(str(folder)), str(folder)))
+    job: dict[str, Any] = {
+        "nonce": nonce,
+        "paths": list(paths),
+        "tests": tests.text,
+        "test_path": f"tests/{tests.name}",
+        "test_name": tests.name.removesuffix(".py"),
+        "without": list(tests.without),
+        "module": module.name,
+        "place": module.place,
+        "is_package": module.is_package,
+        "tops": list(module.tops),
+        "turns": [(turn.shuffle, turn.is_traced) for turn in turns],
+        "stops_early": stops_early,
+        "cpu_s": cpu_s,
+        "wall_s": _MOST_WALL_S,
+        "file_bytes": _FILE_BYTES if writes else 0,
+    }
+    python = (str(interpreter()), "-I", "-S", "-B", "main.py")  # anew, so that sets of strings are in another order
+    of_tests = Run(
+        files={
+            **{f"project/{name}": content for name, content in module.files().items()},
+            **_files("host", "session", "modules", "outcomes", "watch"),
+            "main.py": _MAIN,
+            "pytest.ini": "[pytest]\n",
+            f"tests/{tests.name}": tests.text,
+        },
+        steps=(RunStep(argv=python, stdin=json.dumps(job), has_channel=True),),
+        environment=_ENVIRONMENT,
+        read_only=not writes,
+        limits=limits,
+    )
+    order = [0, *(turn.program for turn in turns)]
+    of_programs = Run(
+        files={**_files("compiler"), "main.py": f"from {inside.__name__}.compiler import main\n\nmain()\n"},
+        steps=(
+            RunStep(
+                python="main.py",
+                stdin=json.dumps({"programs": list(programs), "order": order, "place": module.place}),
+                has_channel=True,
+            ),
+        ),
+        read_only=True,
+        limits=limits,
+    )
+    one, other = sandbox.run_pair(of_tests, of_programs)
+    lines = [line for line in one.steps[0].text.splitlines() if line.startswith(f"{nonce} ")]
+    if not lines:
+        said = one.steps[0].errors.strip().rpartition("\n")[2] or one.stop or f"it ended with {one.steps[0].code}"
+        raise TaskError(
+            f"pytest cannot be started in the sandbox ({one.layer}): {said}.",
+            hint="Install pytest beside spiritsafe. In a sandbox of Landlock's, other users must be able to run this "
+            "Python: install it outside of closed folders such as /root, or install bubblewrap.",
+        )
+    went = [_turn(line.partition(" ")[2], turn.program) for line, turn in zip(lines[1:], turns, strict=False)]
+    return DuetResult(turns=tuple(went), stop=one.stop or other.stop, layer=one.layer)
+
+
+class _Message(BaseModel):
+    """What the process of a turn may say; it may say anything else too, and then that is its last."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    begin: str | None = Field(default=None, max_length=500)
+    test: str | None = Field(default=None, max_length=500)
+    outcome: TestOutcome = "unknown"
+    why: str = Field(default="", max_length=1000)
+    lost: str | None = None
+    broken: str | None = None
+    lines: frozenset[int] | None = None
+    end: int | None = None
+
+
+def _turn(line: str, program: int) -> DuetTurn:
+    messages: list[_Message] = []
+    said = parse_json(line, "the side of the tests")
+    try:
+        for message in said["said"]:
+            messages.append(_Message.model_validate_json(json.dumps(message)))
+    except (SourceError, ValidationError, RecursionError):
+        pass
+    has_ended = bool(messages) and messages[-1].end == sum(one.test is not None for one in messages)
+    cases = [TestRun(one.test, one.outcome, one.why) for one in messages if one.test is not None]
+    begun = next((one.begin for one in reversed(messages) if one.begin is not None), None)
+    if not has_ended and begun is not None and (not cases or messages[-1].test is None):
+        why = "it took too long" if said["code"] in _TIME_SIGNALS else "it ended its process"
+        cases.append(TestRun(begun, "exited", why))
+    return DuetTurn(
+        program=program,
+        tests=_whole(cases),
+        has_ended=has_ended,
+        lost=next((one.lost for one in messages if one.lost is not None), None),
+        broken=next((one.broken for one in messages if one.broken is not None), None),
+        cpu_s=float(said["cpu_s"]),
+        lines=next((one.lines for one in messages if one.lines is not None), None),
+    )
+
+
+def _whole(cases: Sequence[TestRun]) -> tuple[TestRun, ...]:
+    """All cases of a test as one: the worst that is not all."""
+    found: dict[str, list[TestRun]] = {}
+    for case in cases:
+        found.setdefault(case.test, []).append(case)
+    order: list[TestOutcome] = ["exited", "failed", "passed", "skipped", "unknown"]
+    return tuple(min(its, key=lambda case: order.index(case.outcome)) for its in found.values())
