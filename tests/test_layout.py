@@ -77,7 +77,9 @@ def test_each_folder_is_one_idea(folder: str) -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_other_rooms_are_entered_by_their_faces(module: str) -> None:
-    own = module.split("/")[0]
+    own, *folders = module.split("/")
+    if "inside" in folders:
+        return  # it runs in a sandbox, where the rooms are not
     past = {
         f"from {source} import {name}"
         for source, name in _imports(module)

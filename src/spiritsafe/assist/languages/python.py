@@ -17,8 +17,7 @@ from spiritsafe.assist.python.selection import only_tests
 from spiritsafe.assist.python.turns import ModuleTests, sandbox_with
 from spiritsafe.assist.subject import Subject
 from spiritsafe.core.errors import TaskError
-from spiritsafe.tasks.code.duet.kills import Kills
-from spiritsafe.tasks.code.mutants.mutant import Mutant
+from spiritsafe.tasks.code import Kills, Mutant
 
 SUFFIXES = (".py",)
 

@@ -5,8 +5,7 @@ In: its text. Out: a fair sample of its mutants, and how many were left out beca
 
 from __future__ import annotations
 
-from spiritsafe.tasks.code.mutants.languages.python import edits_of
-from spiritsafe.tasks.code.mutants.mutant import Edit, Mutant, sample
+from spiritsafe.tasks.code import Edit, Mutant, python_edits, sample_mutants
 
 
 def python_faults(source: str, *, most: int, seed: int) -> tuple[list[Mutant], int]:
@@ -16,5 +15,5 @@ def python_faults(source: str, *, most: int, seed: int) -> tuple[list[Mutant], i
         TaskError: It is not Python.
     """
     same: list[Edit] = []
-    mutants = [Mutant(source, edit) for edit in edits_of(source, same)]
-    return sample(mutants, most, seed), len(same)
+    mutants = [Mutant(source, edit) for edit in python_edits(source, same)]
+    return sample_mutants(mutants, most, seed), len(same)

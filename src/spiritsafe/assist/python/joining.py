@@ -14,7 +14,7 @@ from typing import final
 
 from spiritsafe.assist.python.renaming import mentioned_names, renamed_places
 from spiritsafe.assist.python.selection import first_line
-from spiritsafe.tasks.code.mutants.python_syntax.places import NodePlaces
+from spiritsafe.tasks.code import NodePlaces
 
 _WIDTH = 100
 _Meaning = tuple[str, ...]

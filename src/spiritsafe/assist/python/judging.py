@@ -13,10 +13,18 @@ from contextlib import suppress
 from dataclasses import replace
 
 from spiritsafe.assist.python.turns import ModuleTests, ModuleTurn, run_module_turns
-from spiritsafe.tasks.code.duet.coverage import line_coverage
-from spiritsafe.tasks.code.duet.duet import DuetResult, DuetTurn
-from spiritsafe.tasks.code.duet.kills import FIRST_TURNS, Kills, judged_kills, later_order, mutant_cpu_s, why_broken
-from spiritsafe.tasks.sandbox.sandbox import Sandbox
+from spiritsafe.tasks import Sandbox
+from spiritsafe.tasks.code import (
+    FIRST_TURNS,
+    DuetResult,
+    DuetTurn,
+    Kills,
+    judged_kills,
+    later_order,
+    line_coverage,
+    mutant_cpu_s,
+    why_broken,
+)
 
 _CPU_S = 5.0
 _MOST_LEFT_OUT = 8

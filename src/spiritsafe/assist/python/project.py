@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import final
 
 from spiritsafe.core.errors import TaskError
-from spiritsafe.tasks.sandbox.walls import python_folders
+from spiritsafe.tasks import python_folders
 
 _MOST_BYTES = 32 << 20
 _NO_MODULES = {"setup.py", "conftest.py", "noxfile.py", "__main__.py"}

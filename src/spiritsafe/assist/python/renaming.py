@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import final
 
-from spiritsafe.tasks.code.mutants.python_syntax.places import NodePlaces
+from spiritsafe.tasks.code import NodePlaces
 
 _Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 _BY_NAME = ("usefixtures", "getfixturevalue")

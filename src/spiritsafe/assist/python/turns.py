@@ -25,12 +25,8 @@ from spiritsafe.assist.python.project import PythonModule, library_folders
 from spiritsafe.core.errors import SourceError, TaskError
 from spiritsafe.core.files.reading import parse_json
 from spiritsafe.core.process.limits import usable_cores
-from spiritsafe.tasks.code.duet.duet import DuetResult, DuetTurn, TestOutcome, TestRun
-from spiritsafe.tasks.code.duet.programs import program_files
-from spiritsafe.tasks.sandbox.job import Limits, Run, RunStep
-from spiritsafe.tasks.sandbox.namespaces import shown_at
-from spiritsafe.tasks.sandbox.sandbox import Sandbox
-from spiritsafe.tasks.sandbox.walls import interpreter
+from spiritsafe.tasks import Limits, Run, RunStep, Sandbox, interpreter, shown_at
+from spiritsafe.tasks.code import DuetResult, DuetTurn, TestOutcome, TestRun, program_files
 
 _FOLDER = inside.__name__.replace(".", "/")
 _MAIN = f"""import os

@@ -8,14 +8,19 @@ from spiritsafe.core.faces import attributes_of
 
 if TYPE_CHECKING:
     from spiritsafe.tasks.code.answer import code_in
-    from spiritsafe.tasks.code.duet.kills import Kills
+    from spiritsafe.tasks.code.duet.coverage import line_coverage
+    from spiritsafe.tasks.code.duet.duet import DuetResult, DuetTurn, TestOutcome, TestRun
+    from spiritsafe.tasks.code.duet.kills import FIRST_TURNS, Kills, judged_kills, later_order, mutant_cpu_s, why_broken
+    from spiritsafe.tasks.code.duet.programs import program_files
     from spiritsafe.tasks.code.labelled import fenced
     from spiritsafe.tasks.code.languages.cobol import cobol_compiler
     from spiritsafe.tasks.code.languages.fortran import fortran_compiler
     from spiritsafe.tasks.code.languages.language import language_named
     from spiritsafe.tasks.code.mutants.cobol_words.words import cobol_columns
     from spiritsafe.tasks.code.mutants.fortran_words.words import fortran_columns, fortran_statements
-    from spiritsafe.tasks.code.mutants.mutant import Mutant, sample_mutants
+    from spiritsafe.tasks.code.mutants.languages.python import python_edits
+    from spiritsafe.tasks.code.mutants.mutant import Edit, Mutant, sample_mutants
+    from spiritsafe.tasks.code.mutants.python_syntax.places import NodePlaces
     from spiritsafe.tasks.code.mutants.registry import mutants_of
     from spiritsafe.tasks.code.suites.compiled import (
         MOST_TESTS,
@@ -34,8 +39,10 @@ else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
-    "COBOL_TESTS_MAIN", "FORTRAN_TESTS_MAIN", "MOST_TESTS", "BuildPart", "FortranUnit", "Kills", "Mutant",
-    "TestsPart", "TurnTests", "c_file", "cobol_columns", "cobol_compiler", "code_in", "compiler_words",
-    "compiling_run", "fenced", "fortran_columns", "fortran_compiler", "fortran_statements", "fortran_tests",
-    "fortran_units", "kills_in_turns", "language_named", "mutants_of", "sample_mutants",
+    "COBOL_TESTS_MAIN", "FIRST_TURNS", "FORTRAN_TESTS_MAIN", "MOST_TESTS", "BuildPart", "DuetResult", "DuetTurn",
+    "Edit", "FortranUnit", "Kills", "Mutant", "NodePlaces", "TestOutcome", "TestRun", "TestsPart", "TurnTests",
+    "c_file", "cobol_columns", "cobol_compiler", "code_in", "compiler_words", "compiling_run", "fenced",
+    "fortran_columns", "fortran_compiler", "fortran_statements", "fortran_tests", "fortran_units", "judged_kills",
+    "kills_in_turns", "language_named", "later_order", "line_coverage", "mutant_cpu_s", "mutants_of", "program_files",
+    "python_edits", "sample_mutants", "why_broken",
 ]  # fmt: skip

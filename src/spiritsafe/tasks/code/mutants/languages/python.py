@@ -21,7 +21,16 @@ from spiritsafe.tasks.code.mutants.python_syntax.values import value_edits
 _BYTE_ORDER_MARK = "\ufeff"
 
 
-def edits_of(source: str, same: list[Edit] | None = None) -> list[Edit]:
+def edits_of(source: str) -> list[Edit]:
+    """Every fault that can be put into a program.
+
+    Raises:
+        TaskError: It is not Python.
+    """
+    return python_edits(source)
+
+
+def python_edits(source: str, same: list[Edit] | None = None) -> list[Edit]:
     """Every fault that can be put into a program.
 
     Args:
