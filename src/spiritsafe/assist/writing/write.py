@@ -21,7 +21,15 @@ from typing import final
 from spiritsafe.assist.asker import Asker, AskingCost, ModelAnswer
 from spiritsafe.assist.subject import Subject
 from spiritsafe.assist.writing.cover import least_cover
-from spiritsafe.assist.writing.joining import NEEDLESS, JoinedTests, in_short, killing_tests, needed_tests, steady_tests
+from spiritsafe.assist.writing.joining import (
+    NEEDLESS,
+    JoinedTests,
+    SteadyTests,
+    in_short,
+    killing_tests,
+    needed_tests,
+    steady_tests,
+)
 from spiritsafe.assist.writing.questions import TestsSoFar, next_tests_question
 from spiritsafe.assist.writing.report import AskedRound, DroppedTest, KeptTest, RoundOutcome, TestsReport, Written
 from spiritsafe.core.canonical import digest_bytes
@@ -56,6 +64,8 @@ class _Work:
     invalid: list[DroppedTest] = field(default_factory=list)
     needless: list[DroppedTest] = field(default_factory=list)
     killed: set[int] = field(default_factory=set)
+    run: dict[str, SteadyTests] = field(default_factory=dict)
+    """What was run, by its text: a model that repeats itself costs no run."""
     layer: str = ""
 
     def killing(self) -> dict[tuple[int, str], frozenset[int]]:
@@ -115,7 +125,8 @@ def _next(subject: Subject, work: _Work, number: int, answer: ModelAnswer) -> Te
     kills = Kills(layer="")
     gained = 0
     if code is not None:
-        steady = steady_tests(subject, code)
+        steady = work.run.get(code) or steady_tests(subject, code)
+        work.run[code] = steady
         code, kills, failed = steady.text, steady.kills, steady.invalid
         work.layer = kills.layer
         outcome, trouble = ("broken", in_short(kills.broken)) if kills.broken else ("examined", "")

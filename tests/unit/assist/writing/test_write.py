@@ -86,8 +86,10 @@ def test_no_more_is_asked_than_was_allowed() -> None:
 
 def test_two_answers_without_gain_end_it() -> None:
     lazy = answer("test a kills 0")
-    done, questions = written(FakeSubject(), lazy, most=50)
+    subject = FakeSubject()
+    done, questions = written(subject, lazy, most=50)
     assert len(questions) == 3
+    assert len(subject.examined) == 2  # what was said three times is run once, and the file that is written
     assert kept(done.report) == ["a"]
 
 

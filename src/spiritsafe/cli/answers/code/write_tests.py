@@ -120,14 +120,20 @@ def files_of_tests(subjects: Sequence[assist.Subject]) -> list[str]:
     return names
 
 
+def _from_here(path: str) -> str:
+    """A path as it is shortest to say."""
+    here = Path(path).resolve()
+    return str(here.relative_to(Path.cwd())) if here.is_relative_to(Path.cwd()) else path
+
+
 def _show(reports: Sequence[assist.TestsReport], out: Path) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("file", overflow="fold")
-    for heading in ("killed", "tests", "invalid", "redundant", "lines run", "questions", "tokens", "seconds"):
-        table.add_column(heading, justify="right")
+    for heading in ("killed", "tests", "invalid", "redundant", "lines", "asked", "tokens", "seconds"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for one in reports:
         table.add_row(
-            one_line(one.path),
+            one_line(_from_here(one.path)),
             f"{one.killed}/{one.mutants}",
             str(len(one.kept)),
             str(len(one.invalid)),
