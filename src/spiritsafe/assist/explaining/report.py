@@ -101,7 +101,7 @@ class ExplanationsReport(Record):
 
 def explanations_page(report: ExplanationsReport) -> str:
     """The page, in Markdown."""
-    by = "itself" if report.rebuilder_digest == report.model_digest else report.rebuilder
+    by = "the same model" if report.rebuilder_digest == report.model_digest else report.rebuilder
     parts = [
         f"# {report.path}",
         f"Explained by {report.model}; each explanation was tried: {by} wrote the routine anew from it and the "

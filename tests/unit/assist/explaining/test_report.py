@@ -42,7 +42,7 @@ def test_the_page_says_of_each_routine_what_was_shown() -> None:
         assert "Tests of it: t1, t2." in part
     assert len({line for line in page.splitlines() if line.startswith("> **")}) == len(VERDICTS)
     assert "two wrote the routine anew" in page
-    assert "itself wrote" in explanations_page(report("suffices", rebuilder="one"))
+    assert "the same model wrote" in explanations_page(report("suffices", rebuilder="one"))
 
 
 @pytest.mark.parametrize(

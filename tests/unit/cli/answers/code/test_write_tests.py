@@ -32,6 +32,31 @@ from spiritsafe.core.errors import EndpointError, RecipeError, SourceError, Spir
 Start = Callable[[Answer], FakeEndpoint]
 
 
+PRICES = """def tax(net):
+    return round(net * 0.2, 2)
+
+
+def shipping(weight):
+    if weight <= 0:
+        return 0
+    return 300 + 120 * weight
+
+
+def unused():
+    return None
+"""
+PRICES_TESTS = """from prices import shipping, tax
+
+
+def test_tax():
+    assert tax(12.34) == 2.47
+
+
+def test_shipping():
+    assert [shipping(0), shipping(1), shipping(2), shipping(-3)] == [0, 420, 540, 0]
+"""
+
+
 def asked(endpoint: FakeEndpoint, *arguments: str) -> list[str]:
     return ["tests", *arguments, "--endpoint", endpoint.url, "--endpoint-model", "fake"]
 
@@ -95,6 +120,47 @@ def test_a_lazy_model_is_told_what_survives_and_the_gate_closes(tmp_path: Path, 
     assert "No test notices" in endpoint.requests[1].body["messages"][0]["content"]
     assert (out / "test_tax.cob").exists()
     assert (out / "report.json").exists()
+
+
+@pytest.mark.slow
+def test_a_python_module_gets_a_file_that_pytest_runs_and_explanations_that_it_decides(
+    tmp_path: Path, fake_endpoint: Start
+) -> None:
+    (tmp_path / "shop").mkdir()
+    source = tmp_path / "shop" / "prices.py"
+    source.write_text(PRICES)
+    flaky = "import random\ndef test_flaky():\n    assert sum(random.random() < 0.5 for _ in range(3)) == 1\n"
+    endpoint = fake_endpoint(lambda body: f"```python\n{PRICES_TESTS}\n\n{flaky}```")
+    out = tmp_path / "out"
+    (record,) = records_of(command, *asked(endpoint, str(source), "--out", str(out), "--budget", "2"))
+    report = TestsReport.from_json(record)
+    assert {one.name for one in report.kept} <= {"test_tax", "test_shipping"}
+    assert {one.name for one in report.invalid} == {"test_flaky"}
+    assert report.killed > 0.8 * report.mutants
+    assert report.coverage == 0.8  # nothing runs the last function
+    environment = {**os.environ, "PYTHONPATH": str(source.parent)}
+    ran = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, str(out)]
+    done = subprocess.run(ran, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert re.search(rf"^{len(report.kept)} passed", done.stdout, re.MULTILINE), done.stdout
+
+    def explains(body: dict[str, Any]) -> str:
+        question: str = body["messages"][0]["content"]
+        if not question.startswith("Write this part"):
+            return "It is the fee in cents, in small steps by how heavy the parcel weighs."
+        is_shipping = "def shipping" in question and "in cents" in question
+        return f"```python\n{PRICES if is_shipping else PRICES.replace('300', '301').replace('0.2', '0.3')}```"
+
+    other = fake_endpoint(explains)
+    (explained,) = records_of(
+        command,
+        *("explain", str(source), "--tests", str(out / "test_prices.py"), "--out", str(tmp_path / "explained")),
+        *("--endpoint", other.url, "--endpoint-model", "m"),
+    )
+    assert [(one["name"], one["verdict"]) for one in explained["routines"]] == [
+        ("tax", "does not suffice"),
+        ("shipping", "suffices"),
+        ("unused", "not shown"),
+    ]
 
 
 def test_json_prints_the_records_and_nothing_else(
@@ -187,6 +253,7 @@ def test_files_done_before_an_end_in_the_middle_are_written(
     assert len(json.loads((tmp_path / "out" / "report.json").read_text())["files"]) == 1
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_program_with_130_and_keeps_what_is_done(tmp_path: Path, fake_endpoint: Start) -> None:
     compiler(FORTRAN)
     compiler(COBOL)
