@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from spiritsafe import __version__, assist
 from spiritsafe.cli.answers.code.common import (
@@ -127,6 +125,9 @@ def _from_here(path: str) -> str:
 
 
 def _show(reports: Sequence[assist.TestsReport], out: Path) -> None:
+    from rich.console import Console  # not before something is shown
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False)
     table.add_column("file", overflow="fold")
     for heading in ("killed", "tests", "invalid", "redundant", "lines", "asked", "tokens", "seconds"):
