@@ -185,13 +185,15 @@ class _Turns:
                 raise SyntaxError(self._tests)
             importlib.import_module(self._job["test_name"])
             items = [item for item in session.perform_collect() if told_name(item) not in self._job["without"]]
+            if len(items) > _MOST_ITEMS:
+                raise OverflowError(f"{len(items)} cases of tests are more than {_MOST_ITEMS}")
         except BaseException as error:  # noqa: BLE001  the module of tests itself may raise anything
             report.say({"broken": said(error)})
             report.say({"end": 0})
             return
         if shuffle is not None:
             random.Random(shuffle).shuffle(items)
-        num_items = run_items(items[:_MOST_ITEMS], self._outcomes, report)
+        num_items = run_items(items, self._outcomes, report)
         sys.settrace(None)
         if is_traced:
             report.say({"lines": sorted(lines)})
