@@ -98,9 +98,7 @@ for expression in json.loads(sys.stdin.read()):
 
 def ends(expressions: list[str], folder: Path) -> dict[str, int]:
     """Exit codes of processes that each run one of them under watch."""
-    (folder / "program.py").write_text(
-        HEAD.replace("watch(", "def begin(): watch(") + TAIL.replace("exec(", "begin(); exec(")
-    )
+    (folder / "program.py").write_text(HEAD + TAIL)
     told = subprocess.run(
         [sys.executable, str(folder / "program.py")],
         input=json.dumps(expressions),
