@@ -6,6 +6,7 @@ from typing import Protocol
 import pytest
 from shop_project import GOOD, HEAD, PRICES, shop_project
 
+from spiritsafe.assist.python import judging
 from spiritsafe.assist.python.judging import kills_in_module
 from spiritsafe.assist.python.project import python_module, readable_parts
 from spiritsafe.assist.python.turns import ModuleTests, sandbox_with
@@ -100,7 +101,8 @@ def test_third(): assert Item("a", 3).price() == 6
         ("def test_a(): pass\nwhile True: pass\n", "the tests did not come to their end"),
     ],
 )
-def test_tests_that_are_none_are_broken(judged: Judge, text: str, said: str) -> None:
+def test_tests_that_are_none_are_broken(judged: Judge, text: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judging, "_CPU_S", 1.0)
     kills = judged(text)
     assert kills.broken.startswith(said)
     assert (kills.tests, kills.killed_by) == ((), {})

@@ -60,6 +60,7 @@ REFUSED = [
     "open('/usr/lib/python3/pack/mod.py')",
     "open('/usr/lib/python3/pack/__pycache__/mod.cpython-311.pyc')",
     "io.open_code('/elsewhere/pack/mod.py')",
+    "__import__('os').open('mod.py', 0, dir_fd=__import__('os').open('/usr', 0))",
     "pytest.raises(ZeroDivisionError, f, 1, 0).traceback[-1].frame.code.raw",
 ]
 ALLOWED = [
@@ -79,6 +80,7 @@ ALLOWED = [
     "sys._getframe().f_code",
     "type('C', (), {'m': f})().m.__name__",
     "open('/dev/null')",
+    "io.StringIO(__import__('json').__loader__.get_data(__import__('json').__file__).decode())",
     "pytest.raises(ZeroDivisionError, f, 1, 0).value",
 ]
 
