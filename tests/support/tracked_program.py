@@ -43,8 +43,8 @@ def main(name: str, folder: Path) -> None:
     run = TrackedRun(name=RUN, id=HASH, project="my-project", directory=folder)
     warnings = EventLog(log, stage="run")
     for sitting in SITTINGS:
+        time.sleep(1.1)  # wandb names a folder by the second, and opens it whenever its thread comes to that
         with Tracking([name], run, log=warnings, watcher=NullSink(), close_s=900) as tracking:
-            time.sleep(1.1)  # wandb names a folder by the second
             for stage, kind, values in sitting:
                 EventLog(log, stage=stage, forward=tracking.heard(stage, NullSink())).metrics(kind, values)
     sys.stdout.write(json.dumps(sorted(READERS[name](folder))))
@@ -81,8 +81,10 @@ def _trackio(folder: Path) -> Iterator[tuple[str, int, float]]:
 
 
 def _wandb(folder: Path) -> Iterator[tuple[str, int, float]]:
+    import wandb
     from wandb.proto import wandb_internal_pb2
 
+    wandb.teardown()  # its own process may still be writing when a run has been finished, until it ends itself
     for path in sorted(folder.glob("wandb/offline-run-*/*.wandb")):
         for data in _leveldb_records(path.read_bytes()):
             record = wandb_internal_pb2.Record.FromString(data)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import secrets
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 
@@ -31,6 +32,8 @@ _MOST_LEFT_OUT = 8
 """Tests that ended or hung; with more of them, none of all is looked at."""
 _MOST_FICKLE = 2
 """How often fickle tests are left out: one that only chance lets pass would have to pass in every further round too."""
+_FEWEST_TURNS = 30
+"""So many are worth the start of pytest."""
 _FICKLE = "it passes and fails on the same program"
 _FIRST = [*[ModuleTurn(0)] * FIRST_TURNS, ModuleTurn(0, is_traced=True)]
 
@@ -88,10 +91,18 @@ def _judged(
     if not any(all(_outcomes(name, [turn]) == {"passed"} for turn in first) for name in names):
         return judged_kills(names, first, None, num_mutants=len(programs), layer=begun.layer), []
     later = [ModuleTurn(program, secrets.randbits(32)) for program in later_order(range(1, len(programs) + 1))]
-    versions = [tests.module.source, *programs]
-    second = run_module_turns(sandbox, tests, versions, later, cpu_s=mutant_cpu_s(first))
-    found = judged_kills(names, first, second.turns, num_mutants=len(programs), layer=second.layer, stop=second.stop)
-    return found, [*first, *(turn for turn in second.turns if turn.program == 0)]
+    versions, cpu_s = [tests.module.source, *programs], mutant_cpu_s(first)
+    num_parts = min(sandbox.num_boxes, max(1, len(later) // _FEWEST_TURNS))
+
+    def part(place: int) -> DuetResult:
+        return run_module_turns(sandbox, tests, versions, later[place::num_parts], cpu_s=cpu_s)
+
+    with ThreadPoolExecutor(num_parts) as threads:
+        parts = list(threads.map(part, range(num_parts)))
+    turns = [turn for one in parts for turn in one.turns]
+    stop = next((one.stop for one in parts if one.stop), None)
+    found = judged_kills(names, first, turns, num_mutants=len(programs), layer=begun.layer, stop=stop)
+    return found, [*first, *(turn for turn in turns if turn.program == 0)]
 
 
 def _outcomes(name: str, turns: Sequence[DuetTurn]) -> set[str]:

@@ -35,6 +35,8 @@ _NO_FOLDERS = {
     "node_modules",
     "venv",
 }
+_PYTESTS = {"pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments", "exceptiongroup", "tomli"}
+"""What pytest cannot do without."""
 
 
 @final
@@ -120,14 +122,17 @@ def library_folders() -> tuple[Path, ...]:
 
 
 def readable_parts(tops: tuple[str, ...]) -> tuple[str, ...]:
-    """Of those folders what a sandbox has to show beside what it shows anyway, without some outermost names."""
+    """Of those folders what a sandbox has to show beside what it shows anyway, without some outermost names.
+
+    What pytest itself needs is shown even so; whoever opens the file under test there is ended.
+    """
     shown = [Path("/usr"), *map(Path, python_folders())]
     found: list[str] = []
     for folder in library_folders():
         if any(folder.is_relative_to(one) for one in shown):
             continue
         parts = sorted(folder.iterdir())
-        hidden = [part for part in parts if _stem(part.name) in tops]
+        hidden = [part for part in parts if _stem(part.name) in {*tops} - _PYTESTS]
         if hidden:
             found += [
                 str(part) for part in parts if part not in hidden and part.name != "__pycache__" and part.exists()

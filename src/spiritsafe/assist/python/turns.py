@@ -42,8 +42,10 @@ _OUTPUT_BYTES = 64 << 20
 _MEMORY_BYTES = 2 << 30
 _FILE_BYTES = 32 << 20
 _START_S = 60.0
-_MOST_WALL_S = 10.0
-"""Of one turn; what computes is ended sooner, so only what sleeps is."""
+_FEWEST_WALL_S, _TIMES_CPU = 10.0, 6
+"""Of one turn, or so often what it may compute: what computes is ended sooner, so only what sleeps is."""
+_SLEEPERS = 0.5
+"""Of the turns, the share that may sleep until they are ended."""
 _TIME_SIGNALS = (-9, -14, -24, -27)
 """Linux's SIGKILL, SIGALRM, SIGXCPU and SIGPROF."""
 _WRITES = re.compile(
@@ -158,9 +160,10 @@ def _run(
 ) -> DuetResult:
     nonce = secrets.token_hex(16)
     module = tests.module
+    wall_s = max(_FEWEST_WALL_S, _TIMES_CPU * cpu_s)
     limits = Limits(
         cpu_s=_START_S,
-        wall_s=_START_S + len(turns) * (2 * cpu_s + 0.5),
+        wall_s=_START_S + len(turns) * (cpu_s + _SLEEPERS * wall_s),
         memory_bytes=_MEMORY_BYTES,
         output_bytes=_OUTPUT_BYTES,
     )
@@ -179,7 +182,7 @@ def _run(
         "turns": [(turn.shuffle, turn.is_traced) for turn in turns],
         "stops_early": stops_early,
         "cpu_s": cpu_s,
-        "wall_s": _MOST_WALL_S,
+        "wall_s": wall_s,
         "file_bytes": _FILE_BYTES if writes else 0,
     }
     python = (str(interpreter()), "-I", "-S", "-B", "main.py")  # anew, so that sets of strings are in another order

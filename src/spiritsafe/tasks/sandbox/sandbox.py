@@ -37,6 +37,7 @@ class Sandbox:
 
     Attributes:
         layer: What holds its runs.
+        num_boxes: Most runs at once.
 
     Raises:
         SandboxMissingError: There is none here.
@@ -44,12 +45,12 @@ class Sandbox:
 
     def __init__(self, *, num_boxes: int | None = None, layer: str | None = None, extra: tuple[str, ...] = ()) -> None:
         self.layer = layer or strongest_layer()
-        self._num_boxes = num_boxes or usable_cores()
+        self.num_boxes = num_boxes or usable_cores()
         self._extra = extra
         self._reset()
 
     def _reset(self) -> None:
-        self._slots = threading.BoundedSemaphore(self._num_boxes)
+        self._slots = threading.BoundedSemaphore(self.num_boxes)
         self._lock = threading.Lock()
         self._idle: list[Box] = []
         self._boxes: set[Box] = set()

@@ -6,6 +6,7 @@ from typing import Protocol
 import pytest
 from shop_project import GOOD, HEAD, PRICES, shop_project
 
+from spiritsafe.assist.python import judging
 from spiritsafe.assist.python.judging import kills_in_module
 from spiritsafe.assist.python.project import python_module, readable_parts
 from spiritsafe.assist.python.turns import ModuleTests, sandbox_with
@@ -100,7 +101,8 @@ def test_third(): assert Item("a", 3).price() == 6
         ("def test_a(): pass\nwhile True: pass\n", "the tests did not come to their end"),
     ],
 )
-def test_tests_that_are_none_are_broken(judged: Judge, text: str, said: str) -> None:
+def test_tests_that_are_none_are_broken(judged: Judge, text: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judging, "_CPU_S", 1.0)
     kills = judged(text)
     assert kills.broken.startswith(said)
     assert (kills.tests, kills.killed_by) == ((), {})
@@ -121,3 +123,20 @@ def test_a_module_that_does_not_load_has_no_tests(tmp_path: Path) -> None:
     tests = ModuleTests(module=module, text="def test_a(): pass\n", name="test_bad.py")
     kills = kills_in_module(sandbox_with(readable_parts(module.tops)), tests, [])
     assert kills.broken == "the program does not load: ModuleNotFoundError: No module named 'no_such_module'"
+
+
+def test_what_libraries_take_to_import_is_none_of_the_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second of computing, where a turn may compute for less than half of it."""
+    (tmp_path / "libraries").mkdir()
+    slow = "import time\nwhile time.process_time() < 2.0:\n    pass\nONE = 1\n"
+    (tmp_path / "libraries" / "slow_library.py").write_text(slow)
+    (tmp_path / "quick.py").write_text("import slow_library\n\n\ndef f():\n    return slow_library.ONE\n")
+    monkeypatch.syspath_prepend(tmp_path / "libraries")
+    module = python_module(tmp_path / "quick.py")
+    tests = ModuleTests(
+        module=module, text="from quick import f\ndef test_a(): assert f() == 1\n", name="test_quick.py"
+    )
+    programs = [module.source.replace("ONE", "ONE + 1")]
+    kills = kills_in_module(sandbox_with(readable_parts(module.tops)), tests, programs)
+    assert kills.valid == ["test_a"], kills
+    assert kills.killed_by == {0: ("test_a",)}

@@ -58,7 +58,8 @@ def test_installed_packages_are_their_own_projects(tmp_path: Path, monkeypatch: 
     assert module.tops == ("three",)
     shown = {Path(path).name for path in readable_parts(module.tops) if Path(path).parent == tmp_path}
     assert shown == {"one.py", "two.py", "four"}
-    assert str(tmp_path.resolve()) in readable_parts(("other",))
+    for tops in (("other",), ("packaging",)):  # pytest needs the latter
+        assert str(tmp_path.resolve()) in readable_parts(tops)
 
 
 def test_python_itself_is_no_library() -> None:

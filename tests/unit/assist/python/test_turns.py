@@ -109,6 +109,9 @@ import os
 def test_writes(tmp_path):
     (tmp_path / "a").write_text(str(total([Item("a")])))
     assert (tmp_path / "a").read_text() == "2"
+    for name in ("mem", "maps", "environ"):
+        with pytest.raises(OSError):
+            open(f"/proc/{{os.getppid()}}/{{name}}", "rb")
     for place in ("/dev/shm/mark", "mark", "/tmp/mark", "project/shop/mark.py"):
         assert not os.path.exists(place)
         open(place, "w").close()

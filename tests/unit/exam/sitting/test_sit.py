@@ -10,13 +10,14 @@ import signal
 import time
 
 import pytest
-from exam_parts import SAMPLING, Stage, ToyModel, ToyTask, make_stage
+from exam_parts import SAMPLING, Stage, ToyModel, ToyTask, ToyVerifier, make_stage
 
 from spiritsafe.core.errors import EndpointError, IntegrityError, ProcedureError, StorageError
 from spiritsafe.exam import verify
 from spiritsafe.exam.paper.files import open_sealed
 from spiritsafe.exam.sitting.journal import Journal
 from spiritsafe.ledger import KeyPair, Ledger
+from spiritsafe.tasks.sandbox.layers import SandboxMissingError
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # fork with numpy's idle threads
 
@@ -98,6 +99,23 @@ def test_unregistered_and_foreign_sittings_are_refused(stage, tmp_path):
         stage.sit(model, registration)
     assert model.asked == []
     assert [entry.kind for entry in ledger.entries()] == ["paper", "registration"]
+
+
+def test_where_answers_cannot_be_graded_nobody_is_asked(stage, monkeypatch):
+    model = ToyModel()
+    registration = stage.register(model)
+
+    def refuse(verifier):
+        raise SandboxMissingError("There is no sandbox here.", hint="Install bubblewrap.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ToyVerifier, "check_machine", refuse)
+        with pytest.raises(SandboxMissingError):
+            stage.sit(model, registration)
+    assert model.asked == []
+    assert [entry.kind for entry in stage.ledger.entries()] == ["paper", "registration"]
+    stage.sit(model, registration)
+    assert model.asked  # once there is one
 
 
 def test_a_registration_has_one_result(stage):

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +12,7 @@ from sandboxes import sandbox_of
 
 from spiritsafe.tasks.sandbox import namespaces, walls
 from spiritsafe.tasks.sandbox.job import Run, RunStep
-from spiritsafe.tasks.sandbox.namespaces import open_box
+from spiritsafe.tasks.sandbox.namespaces import open_box, shown_at
 from spiritsafe.tasks.sandbox.walls import take_slot
 
 

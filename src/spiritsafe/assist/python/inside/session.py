@@ -35,6 +35,8 @@ from spiritsafe.tasks.code.duet.inside.fenced import fork_fenced, wait_for
 
 _MOST_REPORT_BYTES = 4 << 20
 _MOST_ITEMS = 2000
+_LOOK_S = 30.0
+"""What importing the project, and all that it leans on, may take."""
 _NOT_USED = (
     "cacheprovider",
     "faulthandler",
@@ -76,13 +78,13 @@ class _Turns:
         self._job["root"] = root = f"{os.getcwd()}/project"
         self._job["path"] = f"{root}/{self._job['place']}"
         sys.stdout.write(f"\n{nonce} {json.dumps({'is_ready': True})}\n")
+        sys.stdout.flush()
         with suppress(ChannelLost):
             say(channel, {"root": root})
             self._prepare(session.config, channel)
             for shuffle, is_traced in self._job["turns"]:
-                ended, cpu_s, messages = self._fork(
-                    channel, partial(self._turn, session, shuffle=shuffle, is_traced=is_traced)
-                )
+                turn = partial(self._turn, session, shuffle=shuffle, is_traced=is_traced)
+                ended, cpu_s, messages = self._fork(channel, turn, self._job["cpu_s"], self._job["wall_s"])
                 line = json.dumps({"code": ended, "cpu_s": round(cpu_s, 6), "said": messages})
                 sys.stdout.write(f"{nonce} {line}\n")
                 sys.stdout.flush()
@@ -92,7 +94,7 @@ class _Turns:
         os._exit(0)
 
     def _fork(
-        self, channel: socket.socket, work: Callable[[Report, dict[str, Any]], None]
+        self, channel: socket.socket, work: Callable[[Report, dict[str, Any]], None], cpu_s: float, wall_s: float
     ) -> tuple[int, float, list[Any]]:
         """Let a process of its own work with the next program; how it ended, what it computed, what it said."""
         given = [hear(channel)]
@@ -101,20 +103,15 @@ class _Turns:
         def begin() -> None:
             work(Report(writing), given.pop())  # which then is nowhere in this process's frames
 
-        pid = fork_fenced(
-            begin,
-            keep=(writing,),
-            cpu_s=self._job["cpu_s"],
-            wall_s=self._job["wall_s"],
-            file_bytes=self._job["file_bytes"],
-        )
+        files = self._job["file_bytes"]
+        pid = fork_fenced(begin, keep=(writing,), cpu_s=cpu_s, wall_s=wall_s, file_bytes=files)
         os.close(writing)
         messages = _messages(reading)
         return *wait_for(pid), messages
 
     def _prepare(self, config: pytest.Config, channel: socket.socket) -> None:
         """Import, or compile, whatever is the same in all turns, but nothing that a test wrote."""
-        *_, found = self._fork(channel, self._look)
+        *_, found = self._fork(channel, self._look, _LOOK_S, _LOOK_S)
         seen = found[-1] if found else {"project": {}, "others": []}
         self._tests = _compiled(self._job["tests"], self._job["test_path"], config)
         self._import_once(seen["others"])
@@ -185,13 +182,15 @@ class _Turns:
                 raise SyntaxError(self._tests)
             importlib.import_module(self._job["test_name"])
             items = [item for item in session.perform_collect() if told_name(item) not in self._job["without"]]
+            if len(items) > _MOST_ITEMS:
+                raise OverflowError(f"{len(items)} cases of tests are more than {_MOST_ITEMS}")
         except BaseException as error:  # noqa: BLE001  the module of tests itself may raise anything
             report.say({"broken": said(error)})
             report.say({"end": 0})
             return
         if shuffle is not None:
             random.Random(shuffle).shuffle(items)
-        num_items = run_items(items[:_MOST_ITEMS], self._outcomes, report)
+        num_items = run_items(items, self._outcomes, report)
         sys.settrace(None)
         if is_traced:
             report.say({"lines": sorted(lines)})

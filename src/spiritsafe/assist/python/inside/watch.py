@@ -101,7 +101,7 @@ def watch(path: str, place: str, trusted: TrustedCode, refuse: Callable[[], None
         try:
             if event == "open":
                 opened = str(arguments[0])
-                if opened.endswith(text) or compiled in opened:
+                if opened.endswith(text) or compiled in opened or (opened[:1] != "/" and opened.endswith(name)):
                     refuse()
             elif identity(frame_of(1).f_code) not in trusted and (event in whole or is_secret(*arguments)):
                 refuse()

@@ -65,6 +65,7 @@ class DuetTurn:
         calls: The first calls, where they were to be recorded: name and arguments, as
             :func:`~spiritsafe.tasks.code.duet.inside.values.encoded` writes them.
         cpu_s: Seconds that tests and code computed.
+        longest_call_s: Seconds that the code's longest call computed, as its own side says.
         lines: Numbers of the program's lines that were run, where the turn was traced.
     """
 
@@ -75,6 +76,7 @@ class DuetTurn:
     broken: str | None = None
     calls: tuple[tuple[str, list[Any]], ...] = ()
     cpu_s: float = 0.0
+    longest_call_s: float = 0.0
     lines: frozenset[int] | None = None
 
     @property
@@ -121,6 +123,7 @@ def run_duet(
     record: bool = False,
     traced: Sequence[int] = (),
     cpu_s: float = 2.0,
+    call_cpu_s: float = 0.0,
 ) -> DuetResult:
     """Let each program have its turns with the tests.
 
@@ -137,6 +140,7 @@ def run_duet(
         record: Keep the calls.
         traced: Turns, by their places in the order, whose lines are to be known; they compute longer.
         cpu_s: Seconds that tests and code may compute in a turn, each.
+        call_cpu_s: Seconds that one call of the code may compute; 0: as many as the turn.
 
     Raises:
         SandboxFailure: The sandbox failed.
@@ -151,7 +155,8 @@ def run_duet(
     bounds = {"cpu_s": cpu_s, "wall_s": _MOST_WALL_S}
     told: dict[str, Any] = {"nonce": nonce, "tests": tests, "checks": list(checks), "prelude": prelude, **bounds}
     told |= {"names": None if names is None else list(names), "record": record}
-    job = {"programs": list(programs), "order": list(order), "traced": list(traced), **bounds}
+    job = {"programs": list(programs), "order": list(order), "traced": list(traced), "call_cpu_s": call_cpu_s}
+    job |= bounds
     of_tests = Run(
         files=program_files("tests_host", "some_pytest", "channel", "fenced", "values", "alike"),
         steps=(RunStep(python="main.py", stdin=json.dumps(told), has_channel=True),),
@@ -172,7 +177,9 @@ def _turns(result: RunResult, nonce: str, order: Sequence[int], code: RunResult)
     lines = [line for line in result.steps[0].text.splitlines() if line.startswith(f"{nonce} ")]
     of_code = [_of_code(line) for line in code.steps[0].text.splitlines()] + [_OfCode()] * len(order)
     return tuple(
-        replace(_turn(line.partition(" ")[2], program, said.cpu_s), lines=said.lines)
+        replace(
+            _turn(line.partition(" ")[2], program, said.cpu_s), longest_call_s=said.longest_call_s, lines=said.lines
+        )
         for line, program, said in zip(lines, order, of_code, strict=False)
     )
 
@@ -181,6 +188,7 @@ class _OfCode(BaseModel):
     """What the side of the code says of a turn."""
 
     cpu_s: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    longest_call_s: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     lines: frozenset[int] | None = None
 
 

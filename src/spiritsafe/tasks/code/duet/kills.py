@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import final
 
 from spiritsafe.tasks.code.duet.coverage import line_coverage
-from spiritsafe.tasks.code.duet.duet import DuetTurn, run_duet
+from spiritsafe.tasks.code.duet.duet import DuetResult, DuetTurn, run_duet
 from spiritsafe.tasks.sandbox.sandbox import Sandbox
 
 FIRST_TURNS, LATER_TURNS = 2, 10
@@ -25,6 +26,10 @@ _CPU_S = 5.0
 _FEWEST_CPU_S, _TIMES_CPU = 0.1, 20
 _MOST_CPU_S = 2 * _CPU_S
 """Of a mutant: so often what the right program takes, and at least and at most so much."""
+_FEWEST_CALL_CPU_S = 0.02
+"""Likewise of one call: what loops for ever is told from what is slow as soon as that."""
+_FEWEST_TURNS = 20
+"""So many are worth the start of a sandbox's two sides."""
 
 
 @final
@@ -92,12 +97,26 @@ def kills_of(
     if len(_invalid(names, first)) == len(names):
         found = judged_kills(names, first, None, num_mutants=len(mutants), layer=begun.layer)
         return replace(found, coverage=coverage)
+
+    def second(order: Sequence[int]) -> DuetResult:
+        return run_duet(
+            sandbox,
+            tests=tests,
+            checks=checks,
+            prelude=prelude,
+            programs=[gold, *mutants],
+            order=order,
+            cpu_s=mutant_cpu_s(first),
+            call_cpu_s=max(_FEWEST_CALL_CPU_S, _TIMES_CPU * max(turn.longest_call_s for turn in first)),
+        )
+
     order = later_order(range(1, len(mutants) + 1))
-    cpu_s = mutant_cpu_s(first)
-    second = run_duet(
-        sandbox, tests=tests, checks=checks, prelude=prelude, programs=[gold, *mutants], order=order, cpu_s=cpu_s
-    )
-    found = judged_kills(names, first, second.turns, num_mutants=len(mutants), layer=second.layer, stop=second.stop)
+    num_parts = min(sandbox.num_boxes, max(1, len(order) // _FEWEST_TURNS))
+    with ThreadPoolExecutor(num_parts) as threads:
+        parts = list(threads.map(second, (order[place::num_parts] for place in range(num_parts))))
+    turns = [turn for part in parts for turn in part.turns]
+    stop = next((part.stop for part in parts if part.stop), None)
+    found = judged_kills(names, first, turns, num_mutants=len(mutants), layer=begun.layer, stop=stop)
     return replace(found, coverage=coverage)
 
 

@@ -104,6 +104,17 @@ def test_a_program_that_ends_all_of_its_side_passes_nothing() -> None:
     assert not any(one.has_passed for one in result.turns if one.program == 0)
 
 
+def test_a_call_may_compute_so_long() -> None:
+    """Many short calls may take longer than that, and the turn much longer."""
+    code = "def f(n):\n    while n: n -= 1\n    return 1\n"
+    short = "\n".join(["def test_many():", *["    assert f(20_000) == 1"] * 200])
+    long = "def test_long(): assert f(2_000_000_000) == 1"
+    (one,) = duet(f"{short}\n{long}\n", code, order=[0], call_cpu_s=0.1, cpu_s=60.0).turns
+    assert [(test.test, test.outcome) for test in one.tests] == [("test_many", "passed"), ("test_long", "failed")]
+    (two,) = duet(f"{short}\n", code, order=[0], cpu_s=60.0).turns
+    assert 0 < two.longest_call_s < two.cpu_s / 2
+
+
 def test_no_turns() -> None:
     assert duet("def test_a(): pass\n", CODE, order=[]).turns == ()
 

@@ -4,10 +4,19 @@ from collections import Counter
 
 import pytest
 from duet_parts import kills
-from sandboxes import every_layer
+from sandboxes import every_layer, sandbox_of
 
 from spiritsafe.tasks.code.duet.duet import DuetTurn, TestRun
-from spiritsafe.tasks.code.duet.kills import FIRST_TURNS, LATER_TURNS, judged_kills, later_order, mutant_cpu_s
+from spiritsafe.tasks.code.duet.kills import (
+    FIRST_TURNS,
+    LATER_TURNS,
+    judged_kills,
+    kills_of,
+    later_order,
+    mutant_cpu_s,
+)
+from spiritsafe.tasks.sandbox.layers import strongest_layer
+from spiritsafe.tasks.sandbox.sandbox import Sandbox
 
 GOLD = "def f(xs, k):\n    s = 0\n    for x in xs:\n        if x > k:\n            s += x\n    return s\n"
 
@@ -115,6 +124,19 @@ def test_a_test_that_does_not_always_pass_is_invalid(bad: DuetTurn) -> None:
     found = judged_kills(["a"], golds[:2], [*golds[2:], bad, told(1, a="failed")], num_mutants=1, layer="x")
     assert found.valid == []
     assert found.killed_by == {}
+
+
+def test_two_at_once_find_what_one_finds() -> None:
+    mutants = [GOLD.replace("s = 0", f"s = {n}") for n in range(50)]  # the first is the right program
+    tests = (
+        "from solution import f\ndef test_some(): assert f([1, 5], 1) == 5\ndef test_many(): assert f([7], 1) < 27\n"
+    )
+    with Sandbox(layer=sandbox_of(strongest_layer()).layer, num_boxes=2) as sandbox:
+        found = kills_of(sandbox, tests=tests, gold=GOLD, mutants=mutants)
+    assert found == kills(tests, GOLD, *mutants)
+    assert found.valid == ["test_some", "test_many"]
+    assert found.killed_by == {n: ("test_some", "test_many")[: 2 if n > 19 else 1] for n in range(1, 50)}
+    assert not found.not_run
 
 
 def test_nobody_can_foresee_the_order() -> None:

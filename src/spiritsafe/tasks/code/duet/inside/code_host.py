@@ -1,8 +1,9 @@
 """The side of the code; descriptor 3 leads to the side of the tests.
 
-In: ``job.json``: texts of programs, in which order each has its turn, how long it may compute, and which turns are
-traced. Each turn is a process of its own, whose functions the other side calls. Out: for each turn a line of JSON: how
-it ended, the seconds that it computed, and of a traced one the program's lines that were run.
+In: ``job.json``: texts of programs, in which order each has its turn, how long a turn and a call may compute, and which
+turns are traced. Each turn is a process of its own, whose functions the other side calls. Out: for each turn a line of
+JSON: how it ended, the seconds that it computed, those of its longest call, and of a traced one the program's lines
+that were run.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import builtins
 import gc
 import json
 import os
+import signal
 import socket
 import sys
+import time
 import types
 from contextlib import suppress
 from typing import Any
@@ -80,16 +83,24 @@ def _encoded(value: object) -> Any:
         return ["opaque", str(error)]
 
 
-def _serve(channel: socket.socket, source: str) -> None:
+def _serve(channel: socket.socket, source: str, call_cpu_s: float) -> float:
+    """Until the other side has no more calls; the seconds that the longest one computed."""
+    longest_s = 0.0
     with suppress(ChannelLost):
         try:
             module = load_module(source)
         except BaseException as error:  # noqa: BLE001  whatever it is, the other side shall know
             say(channel, {"broken": f"{type(error).__name__}: {error}"[:300]})
-            return
+            return longest_s
         say(channel, {"names": _manifest(module)})
         while True:
-            say(channel, _call(module, hear(channel)))
+            message = hear(channel)
+            began = time.process_time()
+            signal.setitimer(signal.ITIMER_VIRTUAL, call_cpu_s)
+            reply = _call(module, message)
+            longest_s = max(longest_s, time.process_time() - began)
+            say(channel, reply)
+    return longest_s
 
 
 def _traced_lines() -> set[int]:
@@ -107,18 +118,17 @@ def _traced_lines() -> set[int]:
     return lines
 
 
-def _read(descriptor: int) -> Any:
-    """What a turn's process said of its lines, which may be anything; None: nothing."""
+def _read(descriptor: int) -> dict[str, Any]:
+    """What a turn's process said of its lines and its longest call, which may be anything."""
     data = bytearray()
     while len(data) < _MOST_LINES_BYTES and (part := os.read(descriptor, 1 << 16)):
         data += part
     os.close(descriptor)
     try:
-        found = json.loads(data)
-    except (ValueError, RecursionError):
-        return None
-    is_fine = isinstance(found, list) and all(isinstance(one, int) for one in found)
-    return found if is_fine and found else None
+        longest_s, lines = json.loads(data)
+    except (ValueError, TypeError, RecursionError):
+        return {}
+    return {"longest_call_s": longest_s, "lines": lines or None}
 
 
 def main() -> None:
@@ -141,9 +151,9 @@ def main() -> None:
             is_traced: bool = is_traced,
         ) -> None:
             lines = _traced_lines() if is_traced else set[int]()
-            _serve(mine, source)
+            longest_s = _serve(mine, source, job["call_cpu_s"])
             sys.settrace(None)
-            os.write(writing, json.dumps(sorted(lines)).encode("ascii"))
+            os.write(writing, json.dumps([round(longest_s, 6), sorted(lines)]).encode("ascii"))
 
         pid = fork_fenced(work, keep=(mine.fileno(), writing), cpu_s=job["cpu_s"], wall_s=job["wall_s"])
         mine.close()
@@ -151,8 +161,8 @@ def main() -> None:
         with theirs:
             socket.send_fds(channel, [b"turn"], [theirs.fileno()])
         is_done = channel.recv(4) == b"done"
-        lines = _read(reading)
+        said = _read(reading)
         code, cpu_s = wait_for(pid)
-        sys.stdout.write(json.dumps({"code": code, "cpu_s": round(cpu_s, 6), "lines": lines}) + "\n")
+        sys.stdout.write(json.dumps({"code": code, "cpu_s": round(cpu_s, 6), **said}) + "\n")
         if not is_done:
             return

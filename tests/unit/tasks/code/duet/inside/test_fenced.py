@@ -17,7 +17,7 @@ reading, writing = os.pipe()
 def work():
     {work}
 
-pid = fork_fenced(work, keep=(writing,), cpu_s={cpu_s}, wall_s={wall_s})
+pid = fork_fenced(work, keep=(writing,), cpu_s={cpu_s}, wall_s={wall_s}, file_bytes={file_bytes})
 os.close(writing)
 said = b""
 while part := os.read(reading, 1 << 16):
@@ -28,10 +28,16 @@ print(code, cpu_s < 5.0, said.decode())
 
 
 def outcome(
-    layer: str, work: str, *, cpu_s: float = 20.0, wall_s: float = 60.0, limits: Limits | None = None
+    layer: str,
+    work: str,
+    *,
+    cpu_s: float = 20.0,
+    wall_s: float = 60.0,
+    file_bytes: int = 0,
+    limits: Limits | None = None,
 ) -> list[str]:
     """Exit code, whether it computed less than five seconds, and what the work wrote to ``writing``."""
-    main = _PROGRAM.format(work=work.replace("\n", "\n    "), cpu_s=cpu_s, wall_s=wall_s)
+    main = _PROGRAM.format(work=work.replace("\n", "\n    "), cpu_s=cpu_s, wall_s=wall_s, file_bytes=file_bytes)
     files = {**program_files("fenced"), "main.py": main}
     run = Run(files=files, steps=(RunStep(python="main.py"),), limits=limits or Limits(cpu_s=60.0, wall_s=120.0))
     step = sandbox_of(layer).run(run).steps[0]
@@ -46,6 +52,15 @@ def test_it_works_and_ends(layer: str) -> None:
     assert outcome(layer, "os._exit(7)")[0] == "7"
     assert outcome(layer, "sys.exit(7)")[0] == "0"
     assert outcome(layer, "os.abort()")[0] in ("-6", "-11")
+
+
+@every_layer
+def test_files_are_as_long_as_they_may_be(layer: str) -> None:
+    work = """with open('trace', 'wb', buffering=0) as file:
+    for _ in range(9):
+        os.write(writing, b'%d ' % file.write(b'x' * 100))"""
+    assert outcome(layer, work, file_bytes=250) == ["0", "True", "100 100 50"]
+    assert outcome(layer, work) == ["0", "True"]
 
 
 _ATTEMPTS = {

@@ -100,3 +100,16 @@ def test_long_functions_are_compiled_by_their_statements(
 def test_statements_of_long_coroutines() -> None:
     source = f"async def f():\n{LONG}    return await g(7)\n"
     assert kept(source, ("7", "8"), ("7", "(7)")) == ["8"]
+
+
+def test_what_compiles_to_the_program_itself_is_told_apart_from_what_an_edit_did() -> None:
+    source = "def f(a):\n    return g(a, 2)\n"
+    changes = [("2", "1 + 1"), ("2", "3"), ("2", "1 + 2"), ("2", "4 - 2"), ("2", ")")]
+    places = NodePlaces(source)
+    edits = [
+        (Edit(operator="x", start=source.index(old), end=source.index(old) + 1, new=new), spot_at(source, old))
+        for old, new in changes
+    ]
+    same: list[Edit] = []
+    assert [edit.new for edit in that_differ(edits, places, same)] == ["3"]
+    assert [edit.new for edit in same] == ["1 + 1", "4 - 2"]
