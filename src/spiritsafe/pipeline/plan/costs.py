@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from spiritsafe.models import decoder_config
 from spiritsafe.pipeline.plan.stage_cost import DocumentSize, StageCost, joined, sampling_cost
+from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.step import Forecast, step_of
 
 
@@ -32,12 +33,27 @@ def exam_costs(forecast: Forecast) -> list[StageCost]:
         size = alike[0] if alike else forecast.size_of(forecast.sets)
         untaught = DocumentSize(prompt_tokens=size.prompt_tokens, answer_tokens=most)
         parts = [
-            sampling_cost(exam.stage, config, exam.problems, untaught if name in recipe.models else size, most, recipe)
+            sampling_cost(
+                exam.stage,
+                config,
+                exam.problems // len(asked),
+                untaught if name in recipe.models else size,
+                most,
+                recipe,
+            )
             for name in recipe.examinees(exam)
-            if (config := forecast.configs.get(name)) is not None
+            for asked in (_asked(recipe, name),)
+            for one in asked
+            if (config := forecast.configs.get(one)) is not None
         ]
         found.append(joined(exam.stage, parts))
     return found
+
+
+def _asked(recipe: Recipe, name: str) -> tuple[str, ...]:
+    """Who answers for a model: itself; for a routed system each of its models, taken to be asked equally often."""
+    made = recipe.node(name).recipe
+    return made.needs.models if made.outcome == "routed" else (name,)
 
 
 def predicted_memory(forecast: Forecast) -> dict[str, int]:

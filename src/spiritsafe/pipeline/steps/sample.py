@@ -163,7 +163,7 @@ def sample_answers(step: SampleStep, context: RunContext, stage: StageDirectory,
     free = {problem.id for name in unverified for problem in problems_of(context, (name,))}
     kept = VerifiedAttempts(stage.path / "attempts", max_per_problem=step.max_per_problem, without_verifier=free)
     by_id = {problem.id: problem for problem in problems}
-    vocabulary = "" if is_served(context.recipe, step.origin) else _vocabulary(context, step.origin)
+    vocabulary = _vocabulary(context, step.origin)
     write_traces(
         stage.path / TRACES_FILE,
         (
@@ -189,4 +189,6 @@ def sample_answers(step: SampleStep, context: RunContext, stage: StageDirectory,
 
 
 def _vocabulary(context: RunContext, name: str) -> str:
-    return chat_of(context, name).vocab_fingerprint
+    """Of the tokens of a model's answers; "" where they are not here, or may be of several vocabularies."""
+    is_one_here = not is_served(context.recipe, name) and context.recipe.node(name).recipe.outcome != "routed"
+    return chat_of(context, name).vocab_fingerprint if is_one_here else ""
