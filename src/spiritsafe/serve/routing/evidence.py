@@ -28,6 +28,7 @@ RouteCost = Literal["bytes", "seconds", "tokens"]
 """What an answer costs: the rung's bytes, its seconds, or its bytes times the tokens that it drew."""
 
 LEAST_PROBLEMS = 50
+"""Problems without which nothing can be said of chances."""
 
 CONFIDENCE = ("mean log-probability", "lowest log-probability", "log tokens", "ended")
 """How sure a rung was of its answer, as a cascade sees it."""
