@@ -15,10 +15,10 @@ from typing import final
 
 from spiritsafe.core.canonical import short
 from spiritsafe.core.errors import CompatibilityError, IntegrityError, SourceError
-from spiritsafe.core.files.atomic import read_json, write_json
+from spiritsafe.core.files.atomic import read_json, write_bytes, write_json
 from spiritsafe.core.files.digests import LINEAGE, PLACES, ROUTED, digest_model
 from spiritsafe.core.records import Checkpoint, Parent
-from spiritsafe.serve.routing.records import Router, read_router, write_router
+from spiritsafe.serve.routing.records import Router, read_router
 
 
 @final
@@ -59,7 +59,7 @@ def write_routed(
         StorageError: It cannot be written.
     """
     _require_by_prompt(router)
-    write_router(directory / ROUTED, router)
+    write_bytes(directory / ROUTED, router.canonical())  # its digest is the one that servers tell of a router
     write_json(directory / PLACES, dict(places))
     checkpoint = Checkpoint(
         name=name,

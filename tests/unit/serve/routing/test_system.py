@@ -22,7 +22,7 @@ def test_what_was_written_is_read_with_its_models(tmp_path: Path) -> None:
     small, large = (tmp_path / "run" / "stages" / name / "model" for name in ("01-small", "02-large"))
     assert [place.resolve() for place in system.directories] == [small, large]
     assert system.router == read_router(directory / "routed.json")
-    assert system.checkpoint.digest == digest_file(directory / "routed.json")
+    assert system.checkpoint.digest == digest_file(directory / "routed.json") == system.router.content_digest
     assert (system.checkpoint.num_parameters, system.checkpoint.weight_bytes) == (10, 20)
     assert json.loads((directory / "places.json").read_text("utf-8")) == {
         rung.digest: f"../../0{number}-{rung.name}/model" for number, rung in enumerate(system.router.rungs, 1)

@@ -32,6 +32,7 @@ from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.step import DataFacts, Forecast, step_of
 from spiritsafe.pipeline.steps.combining.route import RouteStep
 from spiritsafe.report import ReportData
+from spiritsafe.rollouts import read_attempts
 from spiritsafe.serve import read_routed, read_router
 from spiritsafe.tasks import build_task
 
@@ -292,6 +293,15 @@ def sides_recipe(folder: Path) -> Recipe:
                     "sampling": SAMPLING.to_json(),
                 },
                 {
+                    "kind": "route",
+                    "name": "cheap",
+                    "from": ["righty", "lefty"],
+                    "on": [f"{side}-dev" for side in SIDES],
+                    "rule": "cheapest",
+                    "max_loss": 0.2,
+                    "sampling": SAMPLING.to_json(),
+                },
+                {
                     "kind": "sample",
                     "name": "answers",
                     "from": "routed",
@@ -355,10 +365,25 @@ def test_three_specialists_of_three_kinds_sit_an_exam_as_one(finished: tuple[Pat
     assert versus.first_flops > versus.second_flops > 0
     made = {row.name: row for row in report.made}
     assert made["routed"].generated_tokens > 0
+    most = max(one.num_parameters for one in parents.values())
+    assert 0 < made["answers"].flops < 2 * made["answers"].generated_tokens * most  # a mean of their sizes
     # what it answers can be learnt from, as text: its tokens are of several vocabularies
     traces = [json.loads(line) for line in (stage_of(run, "answers") / "traces.jsonl").read_text("utf-8").splitlines()]
     assert len(traces) > 70
     assert {(trace["vocabulary"], tuple(trace["token_ids"])) for trace in traces} == {("", ())}
+
+
+@pytest.mark.slow
+def test_by_cost_the_router_keeps_the_promise_that_was_asked_for(finished: tuple[Path, Path]) -> None:
+    stage = stage_of(finished[1], "cheap")
+    router = read_router(stage / "model" / "routed.json")
+    assert (router.kind, router.cost, router.num_problems) == ("prompt", "tokens", 72)
+    assert router.chosen_for.startswith("at most 20 points")
+    sizes = {name: read_checkpoint(stage_of(finished[1], name) / "model").weight_bytes for name in ("righty", "lefty")}
+    assert [rung.name for rung in router.rungs] == ["righty", "lefty"]
+    for rung in router.rungs:
+        drawn = [attempt.num_tokens for attempt, _ in read_attempts(stage / "attempts" / rung.name)]
+        assert rung.cost.value == pytest.approx(sizes[rung.name] * sum(drawn) / len(drawn))
 
 
 @pytest.mark.slow
