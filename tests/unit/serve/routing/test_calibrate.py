@@ -138,7 +138,7 @@ def test_specialists_of_one_size_are_asked_for_what_they_are_best_at() -> None:
 
 def test_the_likeliest_is_asked_where_no_promise_could_be_shown() -> None:
     """With few problems nothing is shown to keep up with a costliest rung, although it is less often right."""
-    found = specialists(60, third=0.7)
+    found = specialists(55, third=0.75)
     assert calibrate_router(found, max_loss=0.01).threshold is None
     router = calibrate_router(found, kind="best")
     assert router.threshold == 1.0

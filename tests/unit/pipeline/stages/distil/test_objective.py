@@ -1,26 +1,30 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from pipeline_parts import context_after, stage_at
+from pipeline_parts import context_after, recipe_with, stage_at
 
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.events import NullSink
 from spiritsafe.core.files.atomic import read_json
 from spiritsafe.distil import document_key
-from spiritsafe.models import ChatFormat
+from spiritsafe.models import ChatFormat, resolve_source
+from spiritsafe.pipeline.context import Trace
 from spiritsafe.pipeline.recipe.distil import DistilRecipe
 from spiritsafe.pipeline.stages.distil import objective as objective_module
 from spiritsafe.pipeline.stages.distil.stage import distil_model
 from spiritsafe.pipeline.stages.sets import set_traces
+from spiritsafe.tasks import build_task
 
 
 def test_what_the_student_writes_is_read_by_the_teacher_of_the_problems_set(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    teachers = {"review": "teacher", "sampled": "tuned"}
+    teachers = {"review": "teacher", "lessons": "tuned"}
     policy = {
         "prompts_per_round": 6,
         "steps_per_round": 1,
@@ -31,6 +35,7 @@ def test_what_the_student_writes_is_read_by_the_teacher_of_the_problems_set(
     changes = {
         "signal": None,
         "teacher": teachers,
+        "learns": list(teachers),
         "objective": "reverse_kl",
         "ce_share": 0.0,
         "on_policy": policy,
@@ -70,20 +75,24 @@ def test_what_the_student_writes_is_read_by_the_teacher_of_the_problems_set(
     assert set(read) == {"teacher", "tuned"}
 
 
-def test_a_problem_of_two_teachers_cannot_be_answered_on_policy(tiny_run: Path, tmp_path: Path) -> None:
-    """Two sets of answers to the same problems."""
-    changes = {
-        "signal": None,
-        "teacher": {"sampled": "teacher", "practice": "tuned"},
-        "learns": ["sampled", "practice"],
-    }
+def test_a_problem_of_two_teachers_cannot_be_answered_on_policy() -> None:
+    """Two sets of answers to one problem."""
+    teachers = {"sampled": "teacher", "harvest": "tuned"}
+    changes = {"signal": None, "teacher": teachers, "learns": list(teachers), "train": {}, "ce_share": 0.0}
     policy = {"prompts_per_round": 2, "steps_per_round": 1, "num_rounds": 1, "sampling": {"max_tokens": 4}}
-    both = {**changes, "objective": "reverse_kl", "ce_share": 0.0, "on_policy": policy, "train": {}}
-    context = context_after(tiny_run, tmp_path, small={"calibrate": ["review"]}, student=both)
-    step = context.recipe.node("student").recipe
+    step = recipe_with(student={**changes, "on_policy": policy}).node("student").recipe
     assert isinstance(step, DistilRecipe)
+    first, second = (
+        Trace(problem=problem, text="#### 4")
+        for problem in build_task("arith:sums?terms=2").problems("train", seed=0, count=2)
+    )
+    parts: Any = SimpleNamespace(
+        sets={"sampled": [first, second], "harvest": [replace(second, text="#### 5")]},
+        traces=[first, second, second],
+        student=SimpleNamespace(chat=ChatFormat(resolve_source("tiny:0"))),
+    )
     with pytest.raises(RecipeError, match="in sets of two teachers, teacher and tuned"):
-        distil_model(step, context, stage_at(tmp_path / "21-student"), NullSink())
+        objective_module._by_set(step, parts)
 
 
 def test_each_set_is_read_by_the_teacher_that_is_named_for_it(
