@@ -10,7 +10,6 @@ from dataclasses import replace
 
 from spiritsafe.models import decoder_config
 from spiritsafe.pipeline.plan.stage_cost import DocumentSize, StageCost, joined, sampling_cost
-from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.step import Forecast, step_of
 
 
@@ -25,7 +24,10 @@ def stage_costs(forecast: Forecast) -> list[StageCost]:
 
 
 def exam_costs(forecast: Forecast) -> list[StageCost]:
-    """A given model is taken to write until it is stopped, those that were made answers of the usual length."""
+    """A given model is taken to write until it is stopped, those that were made answers of the usual length.
+
+    A routed system is taken to ask each of its models equally often.
+    """
     recipe, found = forecast.recipe, list[StageCost]()
     for exam in recipe.exams:
         most = exam.sampling.max_tokens
@@ -36,24 +38,17 @@ def exam_costs(forecast: Forecast) -> list[StageCost]:
             sampling_cost(
                 exam.stage,
                 config,
-                exam.problems // len(asked),
+                exam.problems // len(answering),
                 untaught if name in recipe.models else size,
                 most,
                 recipe,
             )
             for name in recipe.examinees(exam)
-            for asked in (_asked(recipe, name),)
-            for one in asked
-            if (config := forecast.configs.get(one)) is not None
+            for answering in (forecast.answering(name),)
+            for config in answering.values()
         ]
         found.append(joined(exam.stage, parts))
     return found
-
-
-def _asked(recipe: Recipe, name: str) -> tuple[str, ...]:
-    """Who answers for a model: itself; for a routed system each of its models, taken to be asked equally often."""
-    made = recipe.node(name).recipe
-    return made.needs.models if made.outcome == "routed" else (name,)
 
 
 def predicted_memory(forecast: Forecast) -> dict[str, int]:

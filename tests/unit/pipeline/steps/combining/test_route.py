@@ -211,7 +211,10 @@ def test_an_endpoint_is_not_asked(model: dict[str, Any], words: str) -> None:
 
 
 def test_it_costs_what_its_models_draw_and_as_much_memory_as_the_largest() -> None:
-    wanted = recipe()
+    wanted = recipe(
+        {"kind": "sample", "name": "answers", "from": "either", "on": ["more"]},
+        {"kind": "measure", "name": "numbers", "from": ["either"], "on": ["more"], "what": ["accuracy"]},
+    )
     value = wanted.to_json()
     exam = {"task": "arith:sums", "problems": 40, "sits": ["either"], "sampling": {"max_tokens": 20}}
     wanted = recipe_of({**value, "exams": [exam]})
@@ -225,6 +228,10 @@ def test_it_costs_what_its_models_draw_and_as_much_memory_as_the_largest() -> No
     assert costs["either"].work.flops > 3 * alone["either"].work.flops
     assert 0 < costs["exam"].sampled_tokens <= 40 * 20  # each problem is asked once
     assert costs["exam"].work.flops > 0
+    for name, count in (("answers", 60), ("numbers", 256)):  # whoever asks it, too
+        assert costs[name].sampled_tokens == pytest.approx(count * 10, rel=0.02)
+        asker = wanted.node(name)
+        assert step_of(asker).peak(asker, forecast) == step.peak(node, forecast)
     peaks = [step.peak(node, known(wanted, configs={"py": one})) for one in (LLAMA, big)]
     assert step.peak(node, forecast) == peaks[1]
     assert peaks[0] is not None
