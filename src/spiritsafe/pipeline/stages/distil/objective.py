@@ -71,8 +71,8 @@ def _by_set(step: DistilRecipe, parts: DistilParts) -> TeacherSignal:
         prompt = document_key(parts.student.chat.prompt_ids(trace.problem.messages))
         if prompts.setdefault(prompt, owner) != owner:
             raise RecipeError(
-                f"{step.name} writes answers to problems that are in sets of two teachers, {prompts[prompt]} and {owner}: "
-                "nobody could say whom to follow.",
+                f"{step.name} writes answers to problems that are in sets of two teachers, {prompts[prompt]} and "
+                f"{owner}: nobody could say whom to follow.",
                 hint="Give each teacher problems of its own, or leave on_policy out.",
             )
     return TeachersByDocument(
