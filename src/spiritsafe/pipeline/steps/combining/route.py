@@ -7,7 +7,7 @@ and sits exams like a model; and the attempts that it was learnt from. How a rou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal, Self, final
 
@@ -119,7 +119,7 @@ class RouteStep(StepEntry, Step):
             start=self.origins[0],
         )
 
-    def config_of(self, configs: Any) -> Config | None:
+    def config_of(self, configs: Mapping[str, Config]) -> Config | None:
         """It is no model with a configuration."""
         return None
 
