@@ -7,13 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from spiritsafe.core.records import Message, Sampling
+from spiritsafe.core.files.atomic import write_json
+from spiritsafe.core.files.digests import digest_model
+from spiritsafe.core.records import Checkpoint, Message, Sampling
 from spiritsafe.rollouts import FakeGenerator, collect
 from spiritsafe.serve.routing.evidence import CONFIDENCE, RouteEvidence
 from spiritsafe.serve.routing.features import MARKERS, NUM_FEATURES, features_of
 from spiritsafe.serve.routing.logistic import Chance
 from spiritsafe.serve.routing.records import Ceiling, Familiar, RoutedRung, RoutePoint, Router, RouterKind
 from spiritsafe.serve.routing.scores import ChanceScores
+from spiritsafe.serve.routing.system import place_of, write_routed
 from spiritsafe.stats import Estimate
 from spiritsafe.tasks import load_task
 
@@ -99,10 +102,12 @@ def estimate(value: float = 0.5) -> Estimate:
     return Estimate(value=value, low=0.0, high=1.0, confidence=0.95, n=9, method="made up")
 
 
-def simple_router(kind: RouterKind = "prompt", *, threshold: float | None = 0.8) -> Router:
+def simple_router(
+    kind: RouterKind = "prompt", *, threshold: float | None = 0.8, digests: Sequence[str] = (SMALL, LARGE)
+) -> Router:
     """By prompt: the small rung for prompts of fewer than some fifty characters. Cascade: for a mean log-probability
     above -1. Nothing but a text without any grams is strange to it."""
-    if kind == "prompt":
+    if kind != "cascade":
         length = np.zeros(NUM_FEATURES)
         length[MARKERS.index("log characters")] = -10.0
         small = Chance(weights=tuple(length.tolist()), intercept=39.0, slope=1.0, offset=0.0, ridge=1.0)
@@ -123,10 +128,45 @@ def simple_router(kind: RouterKind = "prompt", *, threshold: float | None = 0.8)
             RoutedRung(
                 name=name, digest=digest, sampling=Sampling(), attempts=digest, accuracy=estimate(), cost=estimate()
             )
-            for name, digest in (("small", SMALL), ("large", LARGE))
+            for name, digest in zip(("small", "large"), digests, strict=True)
         ),
         chances=chances, scores=(scores,) * len(chances),
         familiar=Familiar(centre=(0.0,) * (NUM_FEATURES - len(MARKERS)), least=0.0),
         threshold=threshold, chosen_for="a test", curve=(point,),
         ceiling=Ceiling(accuracy=estimate(), cost=estimate()), is_better=True, seed=0, data=SMALL,
     )  # fmt: skip
+
+
+def made_up_model(folder: Path, name: str) -> tuple[Path, Checkpoint]:
+    """A directory that has a digest and a lineage, as a model has; its digest is that of its one file."""
+    folder.mkdir(parents=True)
+    (folder / "weights.bin").write_text(name, "utf-8")
+    checkpoint = Checkpoint(
+        name=f"run-{name}", digest=digest_model(folder), license="MIT", num_parameters=len(name), weight_bytes=10
+    )
+    write_json(folder / "lineage.json", checkpoint.to_json())
+    return folder, checkpoint
+
+
+def routed_directory(root: Path, kind: RouterKind = "prompt", *, given: Path | None = None) -> Path:
+    """A routed system inside ``root`` over two made-up models there.
+
+    Args:
+        given: Where the large one lies instead.
+    """
+    target = root / "stages" / "03-routed" / "model"
+    small, large = (
+        made_up_model(given if given and name == "large" else root / "stages" / f"0{number}-{name}" / "model", name)
+        for number, name in enumerate(("small", "large"), 1)
+    )
+    target.mkdir(parents=True)
+    write_routed(
+        target,
+        simple_router(kind, threshold=1.0 if kind == "best" else 0.8, digests=(small[1].digest, large[1].digest)),
+        {model.digest: place_of(place, target, root) for place, model in (small, large)},
+        [small[1], large[1]],
+        name="run-routed",
+        parents=(),
+        recipe="sha256:" + "0" * 64,
+    )
+    return target

@@ -15,13 +15,13 @@ from typing import Any, final
 
 import click
 
-from spiritsafe import rollouts
+from spiritsafe import rollouts, serve
 from spiritsafe.cli.paths import EXISTING, MODEL
 from spiritsafe.cli.terminal import JsonSink, TerminalSink
 from spiritsafe.core.errors import IntegrityError, RecipeError
 from spiritsafe.core.events import EventSink, NullSink
 from spiritsafe.core.files.atomic import read_json
-from spiritsafe.core.files.digests import LINEAGE, digest_model
+from spiritsafe.core.files.digests import LINEAGE, digest_model, is_routed
 from spiritsafe.core.generator import Generator
 from spiritsafe.core.process.own_command import call_command
 from spiritsafe.core.records import Checkpoint
@@ -241,7 +241,7 @@ def open_any_generator(
     num_questions: int | None = None,
     events: EventSink | None = None,
 ) -> Generator:
-    """Local weights in a worker process, or a remote endpoint.
+    """Local weights in a worker process, several of them behind a router, or a remote endpoint.
 
     Args:
         directory: Of local weights.
@@ -255,6 +255,7 @@ def open_any_generator(
 
     Raises:
         RecipeError: Neither or both were given, or the endpoint's model is missing; or patience with local weights.
+        IntegrityError: A model that a routed system asks was changed.
     """
     patience, sink = patience or Patience(), events or NullSink()
 
@@ -263,16 +264,16 @@ def open_any_generator(
 
     _require_one(directory, endpoint, patience)
     if directory is not None:
-        worker = [
-            sys.executable,
-            "-m",
-            "spiritsafe.models.running.generators.worker",
-            str(directory),
-            "--max-batch",
-            str(max_batch),
-        ]
         is_part_of_a_run = isinstance(sink, JsonSink)  # which has told what is to be known of its models
-        return rollouts.PipeGenerator(worker, tell=None if is_part_of_a_run else tell)
+
+        def in_a_worker(_: str, place: Path) -> Generator:
+            program = [sys.executable, "-m", "spiritsafe.models.running.generators.worker"]
+            command = [*program, str(place), "--max-batch", str(max_batch)]
+            return rollouts.PipeGenerator(command, tell=None if is_part_of_a_run else tell)
+
+        if is_routed(directory):
+            return serve.RoutedGenerator(serve.read_routed(directory), in_a_worker)
+        return in_a_worker("", directory)
     if endpoint is None or endpoint_model is None:
         raise RecipeError("The endpoint's model is not named.", hint="Add --endpoint-model NAME.")
 

@@ -99,6 +99,12 @@ class Forecast:
     before: Sequence[StageCost] = ()
     given: Mapping[str, Checkpoint] = field(default_factory=dict)
 
+    def answering(self, name: str) -> dict[str, Config]:
+        """Models whose weights answer for one, as far as they are known: itself, or those that a router asks."""
+        made = self.recipe.node(name).recipe
+        names = made.needs.models if made.outcome == "routed" else (name,)
+        return {one: self.configs[one] for one in names if one in self.configs}
+
     def size_of(self, names: Iterable[str]) -> DocumentSize:
         """Of a typical document of some sets."""
         found = [self.sets[name] for name in names if name in self.sets]

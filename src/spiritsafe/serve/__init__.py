@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from spiritsafe.serve.refusals import Refusal
     from spiritsafe.serve.routing.calibrate import calibrate_router
     from spiritsafe.serve.routing.engine import AUTO, RoutedEngine
-    from spiritsafe.serve.routing.evidence import RouteCost, RouteEvidence, read_evidence
+    from spiritsafe.serve.routing.evidence import LEAST_PROBLEMS, RouteCost, RouteEvidence, evidence_of, read_evidence
+    from spiritsafe.serve.routing.generator import RoutedGenerator
     from spiritsafe.serve.routing.records import (
         RoutedRung,
         RoutePoint,
@@ -53,15 +54,17 @@ if TYPE_CHECKING:
         require_served,
         write_router,
     )
+    from spiritsafe.serve.routing.system import RoutedSystem, place_of, read_routed, write_routed
     from spiritsafe.serve.workers.client import WorkerEngine, worker_command
 else:
     __getattr__, __dir__ = attributes_of(__name__)
 
 __all__ = [
-    "AUTO", "AdmissionControl", "Authoriser", "Caller", "CertificateFiles", "Deployment", "Hooks", "KeyRing",
-    "ModelFacts", "ModelToServe", "QueueLimits", "Readiness", "Refusal", "RouteCost", "RouteEvidence", "RoutePoint",
-    "RoutedEngine", "RoutedRung", "Router", "RouterKind", "ServerLimits", "ServerSettings", "Usage", "UsageGroup",
-    "UsageLedger", "UsageRecorder", "UsageTotal", "WorkerEngine", "calibrate_router", "interfaces", "is_loopback",
-    "make_app", "make_app_runner", "make_key", "open_port", "openapi_document", "read_evidence", "read_router",
-    "require_served", "serve", "url_of", "usage_totals", "worker_command", "write_router",
+    "AUTO", "LEAST_PROBLEMS", "AdmissionControl", "Authoriser", "Caller", "CertificateFiles", "Deployment", "Hooks",
+    "KeyRing", "ModelFacts", "ModelToServe", "QueueLimits", "Readiness", "Refusal", "RouteCost", "RouteEvidence",
+    "RoutePoint", "RoutedEngine", "RoutedGenerator", "RoutedRung", "RoutedSystem", "Router", "RouterKind",
+    "ServerLimits", "ServerSettings", "Usage", "UsageGroup", "UsageLedger", "UsageRecorder", "UsageTotal",
+    "WorkerEngine", "calibrate_router", "evidence_of", "interfaces", "is_loopback", "make_app", "make_app_runner",
+    "make_key", "open_port", "openapi_document", "place_of", "read_evidence", "read_routed", "read_router",
+    "require_served", "serve", "url_of", "usage_totals", "worker_command", "write_routed", "write_router",
 ]  # fmt: skip

@@ -14,6 +14,12 @@ from spiritsafe.core.files.reading import open_to_read
 LINEAGE = "lineage.json"
 """What a model directory says of itself; it names the digest, so it cannot be part of it."""
 
+ROUTED = "routed.json"
+"""The router of a directory that has no weights of its own, because several models answer for it."""
+
+PLACES = "places.json"
+"""Where these models lie. It is no part of what the directory is: their digests are, and stand in the router."""
+
 _CHUNK_BYTES = 1 << 20
 
 
@@ -74,15 +80,21 @@ def file_model(directory: Path) -> Path | None:
     return directory / name if name.endswith(".gguf") and (directory / name).is_file() else None
 
 
+def is_routed(directory: Path) -> bool:
+    """Whether a directory holds a router, where its models lie, perhaps ``lineage.json``, and nothing else."""
+    names = {place.name for place in directory.iterdir()} if directory.is_dir() else set()
+    return ROUTED in names and names <= {ROUTED, PLACES, LINEAGE}
+
+
 def digest_model(directory: Path) -> str:
-    """Digest of a model directory: of its GGUF file where that is all it holds, else of all files but ``lineage.json``.
+    """Digest of a model directory: of its GGUF file or router where that is it, else of all files but ``lineage.json``.
 
     A file's digest is what ``sha256sum`` says of it, so that whoever has the file alone can compare.
 
     Raises:
         SourceError: As :func:`digest_file` and :func:`digest_directory`.
     """
-    file = file_model(directory)
+    file = directory / ROUTED if is_routed(directory) else file_model(directory)
     return digest_directory(directory, exclude=[LINEAGE]) if file is None else digest_file(file)
 
 

@@ -52,6 +52,7 @@ from spiritsafe.models.sources.spec import (
     tiny_of,
 )
 from spiritsafe.models.sources.tiny import write_tiny
+from spiritsafe.models.transformers_backend.sizes import refuse_file
 
 _CONVERSION = 1
 """Part of converted models' names; raise it when the same input gives other files."""
@@ -225,7 +226,9 @@ def require_whole_model(directory: Path) -> None:
 
     Raises:
         SourceError: It does; the message names the file.
+        CompatibilityError: It is a routed system.
     """
+    refuse_file(directory)
     missing = [name for name in ("config.json", "tokenizer.json") if not (directory / name).is_file()]
     if not any(directory.glob("*.safetensors")):
         missing.insert(0, "model.safetensors")

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from spiritsafe.core.errors import CompatibilityError, SourceError
 from spiritsafe.core.files.atomic import read_json
-from spiritsafe.core.files.digests import file_model
+from spiritsafe.core.files.digests import PLACES, file_model, is_routed
 from spiritsafe.core.records import Record
 from spiritsafe.models.checkpoints.tensors import TensorInfo, read_tensor_table
 from spiritsafe.models.decoder.config import DecoderConfig
@@ -57,11 +57,17 @@ def decoder_config(config: Mapping[str, Any]) -> DecoderConfig | None:
 
 
 def refuse_file(directory: Path) -> None:
-    """Say of a GGUF file that nothing but llama.cpp runs it.
+    """Say of a GGUF file that nothing but llama.cpp runs it, and of a routed system that it has no weights.
 
     Raises:
-        CompatibilityError: The directory is a file model.
+        CompatibilityError: The directory is a file model, or asks several models.
     """
+    if is_routed(directory):
+        raise CompatibilityError(
+            f"{directory} asks one of several models for each answer and has no weights of its own: it can answer and "
+            "sit exams, and nothing else.",
+            hint=f"Name one of its models; {directory / PLACES} says where they are.",
+        )
     if (file := file_model(directory)) is not None:
         raise CompatibilityError(
             f"{directory} is a GGUF file as it is: llama.cpp answers from it, nothing can learn from its weights.",
@@ -74,7 +80,7 @@ def read_config(directory: Path) -> Mapping[str, Any]:
 
     Raises:
         SourceError: There is none, or it is no table of keys.
-        CompatibilityError: It is a GGUF file, which nothing but llama.cpp runs.
+        CompatibilityError: It is a GGUF file, which nothing but llama.cpp runs, or a routed system.
     """
     refuse_file(directory)
     config = read_json(directory / "config.json")

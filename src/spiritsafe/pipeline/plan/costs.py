@@ -24,7 +24,10 @@ def stage_costs(forecast: Forecast) -> list[StageCost]:
 
 
 def exam_costs(forecast: Forecast) -> list[StageCost]:
-    """A given model is taken to write until it is stopped, those that were made answers of the usual length."""
+    """A given model is taken to write until it is stopped, those that were made answers of the usual length.
+
+    A routed system is taken to ask each of its models equally often.
+    """
     recipe, found = forecast.recipe, list[StageCost]()
     for exam in recipe.exams:
         most = exam.sampling.max_tokens
@@ -32,9 +35,17 @@ def exam_costs(forecast: Forecast) -> list[StageCost]:
         size = alike[0] if alike else forecast.size_of(forecast.sets)
         untaught = DocumentSize(prompt_tokens=size.prompt_tokens, answer_tokens=most)
         parts = [
-            sampling_cost(exam.stage, config, exam.problems, untaught if name in recipe.models else size, most, recipe)
+            sampling_cost(
+                exam.stage,
+                config,
+                exam.problems // len(answering),
+                untaught if name in recipe.models else size,
+                most,
+                recipe,
+            )
             for name in recipe.examinees(exam)
-            if (config := forecast.configs.get(name)) is not None
+            for answering in (forecast.answering(name),)
+            for config in answering.values()
         ]
         found.append(joined(exam.stage, parts))
     return found

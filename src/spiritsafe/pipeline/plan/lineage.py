@@ -46,7 +46,9 @@ def planned_lineage(recipe: Recipe, given: Mapping[str, Checkpoint]) -> dict[str
         return table.speaker(checkpoint) if use.speaks and isinstance(table, GivenRecipe) else checkpoint
 
     for node in recipe.made:
-        start, uses = found.get(str(node.recipe.needs.weights)), uses_of(recipe.nodes, node.name)
+        uses = uses_of(recipe.nodes, node.name)
+        first = next((use.model for use in uses), None)  # whose licence a routed system bears
+        start = found.get(str(node.recipe.needs.weights or first))
         if not node.makes_model or start is None or any(use.model not in found for use in uses):
             continue
         found[node.name] = Checkpoint(

@@ -76,7 +76,8 @@ class DistilSettings(Record):
         ce_share: Share of the cross-entropy in the loss; the rest is the divergence.
         temperature: Of both distributions in the divergence.
         hidden: Match hidden states as well.
-        on_policy: Let the student write what it learns from; ``train`` then says how, and this how much.
+        on_policy: Let the student write what it learns from; ``train`` then says how, and this how much. Of several
+            teachers that of a set reads the answers to its problems.
     """
 
     teacher: Teacher | None = None
@@ -123,8 +124,8 @@ class DistilSettings(Record):
         wanted = set(wanted_of(self.learns))
         if set(teachers) != wanted:
             raise ValueError(f"teacher names sets {', '.join(sorted(teachers))}, learns {', '.join(sorted(wanted))}")
-        if self.objective == "across" or self.hidden is not None or self.on_policy is not None:
-            raise ValueError("several teachers are for divergences over traces: no across, hidden or on_policy")
+        if self.objective == "across" or self.hidden is not None:
+            raise ValueError("several teachers are for divergences between distributions: no across or hidden")
 
     @property
     def teachers(self) -> tuple[str, ...]:

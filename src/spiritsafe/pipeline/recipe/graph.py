@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, final
 
 from spiritsafe.core.records import ModelUse
-from spiritsafe.pipeline.recipe.made import MAKES_WORDS, MODELS, Made, Makes, StepEntry
+from spiritsafe.pipeline.recipe.made import MAKES_WORDS, MODELS, Made, Makes, Needs, StepEntry
 from spiritsafe.reinforce import Control
 
 TAKEN = frozenset({"check", "seal", "exam", "report"})
@@ -229,8 +229,8 @@ def _reference_faults(nodes: Sequence[Node]) -> list[str]:
     for node in nodes:
         needs = node.recipe.needs
         wanted: list[tuple[tuple[str, ...], tuple[Makes, ...]]] = [
-            (tuple(name for name in needs.models if name not in needs.takes_files), ("model",)),
-            ((*needs.takes_files, *needs.waits_for), MODELS),
+            *(((name,), _wanted_as(name, needs)) for name in needs.models),
+            (needs.waits_for, MODELS),
             (needs.sets, ("problems", "answers")),
             (needs.problems, ("problems",)),
             (needs.signals, ("signal",)),
@@ -244,6 +244,13 @@ def _reference_faults(nodes: Sequence[Node]) -> list[str]:
     return found
 
 
+def _wanted_as(name: str, needs: Needs) -> tuple[Makes, ...]:
+    """What a model may be that something is made of."""
+    file: tuple[Makes, ...] = ("file",) if name in needs.takes_files else ()
+    routed: tuple[Makes, ...] = ("routed",) if name in needs.asks else ()
+    return ("model", *file, *routed)
+
+
 def misfit(name: str, makes: Mapping[str, Makes], kinds: tuple[Makes, ...]) -> str:
     """What is wrong with a name where these kinds of things are wanted; "" where nothing is."""
     if name not in makes:
@@ -253,8 +260,10 @@ def misfit(name: str, makes: Mapping[str, Makes], kinds: tuple[Makes, ...]) -> s
             f"{name!r}, which is a file: nothing goes on from its weights; name the model that it was made of "
             "(or give it as gguf:FILE, which makes float32 weights of it)"
         )
+    if makes[name] not in kinds and makes[name] == "routed" and "model" in kinds:
+        return f"{name!r}, which is a routed system and has no weights of its own; name one of the models that it asks"
     if makes[name] not in kinds:
-        named = [kind for kind in kinds if kind != "file" or "model" not in kinds]  # a file is a model too
+        named = [kind for kind in kinds if kind not in MODELS or kind == "model"]  # a file is a model too
         wanted = " or ".join(MAKES_WORDS[kind] for kind in named)
         return f"{name!r}, which is a {MAKES_WORDS[makes[name]]}: a {wanted} is wanted there"
     return ""

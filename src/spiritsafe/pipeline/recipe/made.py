@@ -17,12 +17,14 @@ from spiritsafe.core.canonical import JSON
 from spiritsafe.core.records import ModelUse, Record, Sampling
 from spiritsafe.reinforce import Control
 
-Makes = Literal["model", "file", "problems", "answers", "signal", "numbers", "release"]
-"""What comes out. A "file" is a model that answers and sits exams, and whose weights nothing goes on from."""
+Makes = Literal["model", "file", "routed", "problems", "answers", "signal", "numbers", "release"]
+"""What comes out. A "file" is a model that answers and sits exams, and whose weights nothing goes on from; so does a
+"routed" system, which has none of its own."""
 
 MAKES_WORDS: dict[Makes, str] = {
     "model": "model",
     "file": "file model",
+    "routed": "routed system",
     "problems": "data set",
     "answers": "set of answers",
     "signal": "captured signal",
@@ -30,7 +32,7 @@ MAKES_WORDS: dict[Makes, str] = {
     "release": "release",
 }
 
-MODELS: tuple[Makes, ...] = ("model", "file")
+MODELS: tuple[Makes, ...] = ("model", "file", "routed")
 """What can be asked, examined and compared."""
 
 MOST_REPEATS = 100
@@ -155,7 +157,7 @@ class Needs:
         weights: The model whose weights it goes on from.
         reads: Models that work in its stage.
         follows: Models whose probabilities it follows token by token.
-        asks: Models that only answer: an endpoint may be one.
+        asks: Models that only answer: an endpoint or a routed system may be one.
         used_as: How models are used in the model that comes out: its lineage and the duties of their licences are made
             of this, of ``learnt`` and of ``signals``. See :func:`~spiritsafe.pipeline.recipe.graph.uses_of`.
         learnt: Sets whose documents its weights learn.

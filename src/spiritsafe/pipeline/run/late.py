@@ -132,7 +132,7 @@ def _model_to_release(recipe: Recipe) -> str | None:
     released = [name for node in releases_of(recipe) for name in node.recipe.needs.models[:1]]
     made = [node for node in recipe.made if node.makes_model and node.control is None]
     stored = [str(node.recipe.needs.weights) for node in made if node.is_file]
-    plain = [node.name for node in made if not node.is_file]
+    plain = [node.name for node in made if node.recipe.outcome == "model"]
     return next(iter((*released, *reversed(stored), *reversed(plain))), None)
 
 

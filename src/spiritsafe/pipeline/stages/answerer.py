@@ -1,9 +1,9 @@
-"""Whoever answers in a stage: weights in this process, or an endpoint."""
+"""Whoever answers in a stage: weights in this process, an endpoint, or several models of which a router picks one."""
 
 from __future__ import annotations
 
 from spiritsafe.core.events import EventSink
-from spiritsafe.core.files.digests import file_model
+from spiritsafe.core.files.digests import file_model, is_routed
 from spiritsafe.core.generator import Generator
 from spiritsafe.models import open_generator
 from spiritsafe.pipeline.compute import Compute
@@ -13,6 +13,7 @@ from spiritsafe.pipeline.recipe.given import GivenRecipe
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.stages.source import active_of, model_directory
 from spiritsafe.rollouts import open_endpoint
+from spiritsafe.serve import RoutedGenerator, read_routed
 
 
 def is_served(recipe: Recipe, name: str) -> bool:
@@ -26,11 +27,14 @@ def open_answerer(context: RunContext, name: str, events: EventSink) -> Generato
 
     Raises:
         RecipeError: The variable that holds the endpoint's key is not set.
+        IntegrityError: A model that a routed system asks was changed.
     """
     given = context.recipe.models.get(name)
     if isinstance(given, GivenRecipe) and given.endpoint is not None:
         return open_endpoint(given.endpoint_config(), events)
     directory = model_directory(context, name)
+    if is_routed(directory):
+        return RoutedGenerator(read_routed(directory), lambda rung, _: open_answerer(context, rung, events))
     return open_generator(
         directory,
         max_batch=context.recipe.engine.max_batch,

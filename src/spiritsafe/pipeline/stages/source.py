@@ -13,7 +13,7 @@ from spiritsafe.core.canonical import JSON
 from spiritsafe.core.errors import RecipeError
 from spiritsafe.core.events import EventSink
 from spiritsafe.core.files.atomic import write_json
-from spiritsafe.core.files.digests import file_model
+from spiritsafe.core.files.digests import ROUTED, file_model, is_routed
 from spiritsafe.core.records import Checkpoint, Parent
 from spiritsafe.models import (
     ChatFormat,
@@ -35,6 +35,7 @@ from spiritsafe.pipeline.recipe.given import GivenRecipe
 from spiritsafe.pipeline.recipe.graph import uses_of
 from spiritsafe.pipeline.recipe.training import SaveDtype
 from spiritsafe.pipeline.run_directory import StageDirectory
+from spiritsafe.serve import read_router
 
 
 def fetch_model(given: GivenRecipe, context: RunContext, stage: StageDirectory, events: EventSink) -> dict[str, JSON]:
@@ -97,8 +98,15 @@ def chat_of(context: RunContext, name: str) -> ChatFormat:
 
 
 def active_of(context: RunContext, name: str) -> int:
-    """Parameters that a token of a model of this run goes through."""
+    """Parameters that a token of a model of this run goes through; of a routed system's on average.
+
+    That is by the shares of answers that each of its models had when it was made.
+    """
     directory = model_directory(context, name)
+    if is_routed(directory):
+        router = read_router(directory / ROUTED)
+        shares = zip(router.rungs, router.point.answered, strict=True)
+        return round(sum(share * active_of(context, rung.name) for rung, share in shares))
     checkpoint = read_checkpoint(directory)
     return checkpoint.num_parameters if file_model(directory) is not None else active_parameters(directory, checkpoint)
 

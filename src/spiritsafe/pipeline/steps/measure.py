@@ -187,15 +187,23 @@ class MeasureStep(StepEntry, Step):
         for name in self.on:
             size = forecast.size_of([name])
             for model in self.origins:
-                config = forecast.configs.get(model)
-                if config is None:
-                    continue
-                readers = [one for one in (config, teacher) if one is not None] if self.asked.reads else []
-                parts += [reading_cost(node.name, one, self.problems, size, _READ_AT_ONCE) for one in readers]
+                answering = forecast.answering(model)
+                for config in answering.values() if self.asked.reads else ():
+                    readers = [one for one in (config, teacher) if one is not None]
+                    parts += [reading_cost(node.name, one, self.problems, size, _READ_AT_ONCE) for one in readers]
                 if self.asked.answers and not is_served(forecast.recipe, model):
                     count = self.problems * (self.num_samples + self.asked.curve)
-                    most = self.sampling.max_tokens
-                    parts.append(sampling_cost(node.name, config, count, size, most, forecast.recipe))
+                    parts += [
+                        sampling_cost(
+                            node.name,
+                            config,
+                            count // len(answering),
+                            size,
+                            self.sampling.max_tokens,
+                            forecast.recipe,
+                        )
+                        for config in answering.values()
+                    ]
         return [joined(node.name, parts)] if parts else []
 
     def peak(self, node: Node, forecast: Forecast) -> int | None:
@@ -204,7 +212,7 @@ class MeasureStep(StepEntry, Step):
         beside = 0
         if self.asked.teacher is not None and teacher is not None:
             beside = reading_of(recipe, self.asked.teacher, device).num_bytes(teacher)
-        configs = {name: config for name in self.origins if (config := forecast.configs.get(name)) is not None}
+        configs = {name: config for model in self.origins for name, config in forecast.answering(model).items()}
         peaks = []
         for name, config in configs.items():
             if self.asked.reads:

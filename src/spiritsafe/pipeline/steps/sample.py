@@ -20,7 +20,7 @@ from spiritsafe.core.files.atomic import write_json
 from spiritsafe.core.records import Sampling
 from spiritsafe.pipeline.context import RunContext, Trace, write_traces
 from spiritsafe.pipeline.plan.memory import sampling_peak
-from spiritsafe.pipeline.plan.stage_cost import StageCost, sampling_cost
+from spiritsafe.pipeline.plan.stage_cost import StageCost, joined, sampling_cost
 from spiritsafe.pipeline.recipe.graph import Node
 from spiritsafe.pipeline.recipe.kinds import register_kind
 from spiritsafe.pipeline.recipe.made import FromEntry, Makes, Needs, Sets
@@ -103,19 +103,24 @@ class SampleStep(FromEntry, Step):
 
     def costs(self, node: Node, forecast: Forecast) -> list[StageCost]:
         """Drawing; what an endpoint draws costs nothing here."""
-        config = forecast.configs.get(self.origin)
-        if config is None or is_served(forecast.recipe, self.origin):
+        answering = forecast.answering(self.origin)
+        if not answering or is_served(forecast.recipe, self.origin):
             return []
-        count = sum(forecast.sets[name].num_problems for name in self.on if name in forecast.sets)
+        count = sum(forecast.sets[name].num_problems for name in self.on if name in forecast.sets) * self.num_samples
         size, most = forecast.size_of(self.on), self.sampling.max_tokens
-        return [sampling_cost(node.name, config, count * self.num_samples, size, most, forecast.recipe)]
+        parts = [
+            sampling_cost(node.name, config, count // len(answering), size, most, forecast.recipe)
+            for config in answering.values()
+        ]
+        return [joined(node.name, parts)]
 
     def peak(self, node: Node, forecast: Forecast) -> int | None:
         """Of the engine."""
-        config = forecast.configs.get(self.origin)
-        if config is None or is_served(forecast.recipe, self.origin):
+        if is_served(forecast.recipe, self.origin):
             return None
-        return sampling_peak(forecast.recipe, self.origin, config, forecast.device)
+        answering = forecast.answering(self.origin).items()
+        peaks = [sampling_peak(forecast.recipe, name, config, forecast.device) for name, config in answering]
+        return max(peaks, default=None)  # one of several is in memory at a time
 
     def stages(self, node: Node, recipe: Recipe) -> list[StageSpec]:
         """One; its attempts hold seconds, which differ each time: their digest without them is in the result."""
@@ -163,7 +168,7 @@ def sample_answers(step: SampleStep, context: RunContext, stage: StageDirectory,
     free = {problem.id for name in unverified for problem in problems_of(context, (name,))}
     kept = VerifiedAttempts(stage.path / "attempts", max_per_problem=step.max_per_problem, without_verifier=free)
     by_id = {problem.id: problem for problem in problems}
-    vocabulary = "" if is_served(context.recipe, step.origin) else _vocabulary(context, step.origin)
+    vocabulary = _vocabulary(context, step.origin)
     write_traces(
         stage.path / TRACES_FILE,
         (
@@ -189,4 +194,6 @@ def sample_answers(step: SampleStep, context: RunContext, stage: StageDirectory,
 
 
 def _vocabulary(context: RunContext, name: str) -> str:
-    return chat_of(context, name).vocab_fingerprint
+    """Of the tokens of a model's answers; "" where they are not here, or may be of several vocabularies."""
+    is_one_here = not is_served(context.recipe, name) and context.recipe.node(name).recipe.outcome != "routed"
+    return chat_of(context, name).vocab_fingerprint if is_one_here else ""

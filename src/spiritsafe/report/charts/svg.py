@@ -75,7 +75,7 @@ def marker(shape: str, x: float, y: float, *, hollow: bool = False) -> Html:
     Args:
         shape: "base" and "given" are squares, "teacher" is a diamond, "student" a circle, "reinforced" and "tuned" are
             triangles, a "control" is a cross, "cut" a circle whose upper half is gone, "quantised" a hexagon, "merged"
-            an hourglass.
+            an hourglass, "routed" an hourglass on its side.
         x: Centre.
         y: Centre.
         hollow: Drawn as an outline.
@@ -95,8 +95,9 @@ def marker(shape: str, x: float, y: float, *, hollow: bool = False) -> Html:
     if shape == "quantised":
         corners = ((x - 6, y), (x - 3, y - 5), (x + 3, y - 5), (x + 6, y), (x + 3, y + 5), (x - 3, y + 5))
         return tag("polygon", points=" ".join(f"{a:.1f},{b:.1f}" for a, b in corners), class_=class_)
-    if shape == "merged":
+    if shape in ("merged", "routed"):
         ends = ((x - 6, y - 6), (x + 6, y - 6), (x - 6, y + 6), (x + 6, y + 6))
+        ends = ends if shape == "merged" else (ends[0], ends[2], ends[1], ends[3])
         return tag("polygon", points=" ".join(f"{a:.1f},{b:.1f}" for a, b in ends), class_=class_)
     if shape == "cut":
         return tag("path", d=f"M{x - 6.5:.1f} {y - 2:.1f}h13a6.5 6.5 0 0 1 -13 0z", class_=class_)

@@ -14,10 +14,12 @@ from pydantic import Field, field_validator, model_validator
 from spiritsafe.core.records import Record, omit_default
 from spiritsafe.stats import Estimate
 
-Role = Literal["base", "teacher", "student", "reinforced", "tuned", "merged", "control", "cut", "quantised", "given"]
+Role = Literal[
+    "base", "teacher", "student", "reinforced", "tuned", "merged", "routed", "control", "cut", "quantised", "given"
+]
 """What a model is in its run: steps make "reinforced", "tuned" and "merged" ones and "cut" ones that nothing healed; a
-"quantised" one is a file of another; a "control" stands beside one of them; a "given" one was made elsewhere and is
-nobody's base."""
+"routed" one asks others; a "quantised" one is a file of another; a "control" stands beside one of them; a "given" one
+was made elsewhere and is nobody's base."""
 
 
 @final

@@ -18,7 +18,7 @@ from spiritsafe.stats import Estimate
 
 NO_EXAM = "no exam in this recipe: nothing here is certified"
 
-_PRODUCTS: tuple[Role, ...] = ("student", "reinforced", "tuned", "merged")
+_PRODUCTS: tuple[Role, ...] = ("student", "reinforced", "tuned", "merged", "routed")
 _MOST_NAMES = 3
 
 _SEPARATION_WORDS: dict[Separation, str] = {

@@ -17,6 +17,7 @@ from spiritsafe.core.errors import CompatibilityError, RecipeError
 from spiritsafe.serve.routing.evidence import CONFIDENCE, RouteEvidence
 from spiritsafe.serve.routing.logistic import NUM_FOLDS, Chance, Mask, fit_chance, folds
 from spiritsafe.serve.routing.policy import (
+    BEST,
     THRESHOLDS,
     Played,
     cheapest_within_loss,
@@ -52,9 +53,9 @@ def calibrate_router(
     """Learn each rung's chances, play all rules on the dev problems, and choose one.
 
     Args:
-        kind: By the prompt, or a cascade.
+        kind: By the prompt, or a cascade; "best": by the prompt, and whatever it costs.
         max_loss: Most accuracy that may be lost against always asking the largest rung, with 95 % confidence; and
-            against the best rule, as seen.
+            against the best rule, as seen. Not looked at by "best".
         max_cost: Mean cost of an answer that is wanted instead: the most careful rule below it.
         seed: Of folds and redraws.
 
@@ -72,12 +73,15 @@ def calibrate_router(
             hint="Sample the smaller rungs again with a Generator that gives them, or route by prompt.",
         )
     fitted = _cross_fit(evidence, kind, seed)
-    if kind == "prompt":
-        played = play_by_prompt(fitted.chance_RPS[..., 0], fitted.strange_P, evidence.right_RPS, evidence.costs_RPS)
-    else:
+    if kind == "cascade":
         played = play_cascade(fitted.chance_RPS, fitted.strange_P, evidence.right_RPS, evidence.costs_RPS)
+    else:
+        played = play_by_prompt(fitted.chance_RPS[..., 0], fitted.strange_P, evidence.right_RPS, evidence.costs_RPS)
     bootstrap = ClusterBootstrap(len(evidence.problems), seed=seed)
-    place, words = _choose(evidence, played, bootstrap, max_loss, max_cost)
+    if kind == "best":
+        place, words = THRESHOLDS.index(BEST), "whoever is likeliest to be right, whatever that costs"
+    else:
+        place, words = _choose(evidence, played, bootstrap, max_loss, max_cost)
     curve = _curve(evidence, played, bootstrap)
     right, costs = oracle(evidence.right_RPS, evidence.costs_RPS)
     most = float(evidence.costs_RPS.max())
@@ -112,7 +116,7 @@ def calibrate_router(
 
 def _chances(evidence: RouteEvidence, kind: RouterKind, learn: Mask, seed: int) -> tuple[Chance, ...]:
     """One model for each rung that needs one, from some of the problems."""
-    if kind == "prompt":
+    if kind != "cascade":
         features_PX = evidence.features_PX[learn]
         return tuple(fit_chance(features_PX, right[learn].mean(axis=1), seed=seed) for right in evidence.right_RPS)
     num_samples = evidence.right_RPS.shape[2]
@@ -132,13 +136,15 @@ def _cross_fit(evidence: RouteEvidence, kind: RouterKind, seed: int) -> _CrossFi
         strange_P[left_out] = Familiar.of(evidence.features_PX[learn]).strange(evidence.features_PX[left_out]) > 0
         constant_RPS[:, left_out] = right_RPS[:, learn].mean(axis=(1, 2))[:, None, None]
         for rung, chance in enumerate(_chances(evidence, kind, learn, seed)):
-            if kind == "prompt":
+            if kind != "cascade":
                 chance_RPS[rung, left_out] = chance.of(evidence.features_PX[left_out])[:, None]
             else:
                 confidence = evidence.confidence_RPSC[rung, left_out]
                 chance_RPS[rung, left_out] = chance.of(confidence.reshape(-1, len(CONFIDENCE))).reshape(
                     confidence.shape[:2]
                 )
+    if kind == "best":  # as Router.pick does: of strange prompts how good each rung is
+        chance_RPS[:, strange_P], strange_P = constant_RPS[:, strange_P], np.zeros_like(strange_P)
     return _CrossFitted(chance_RPS=chance_RPS, constant_RPS=constant_RPS, strange_P=strange_P)
 
 

@@ -69,7 +69,7 @@ class RoutedEngine:
     async def describe(self) -> ServedModel:
         """The router: what any of its rungs can, with its own digest."""
         models = await self._described()
-        way = "by the prompt" if self._router.kind == "prompt" else "from the smallest on until one is sure"
+        way = "from the smallest on until one is sure" if self._router.kind == "cascade" else "by the prompt"
         notes = [f"Asks {', '.join(model.name for model in models)}: {way}."]
         if not self._router.is_better:
             notes.append("On dev problems it was no better than tossing a coin between them.")

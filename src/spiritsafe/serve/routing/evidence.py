@@ -1,15 +1,16 @@
 """What a router learns from: graded attempts of several rungs at the same dev problems.
 
 In: finished collections, one a rung. Out: :class:`RouteEvidence`: for each rung, problem and sample whether it was
-right, what it cost and how sure the rung was. Problems of exams are never among them: the prompts are drawn again from
-the dev bucket of the attempts' task, and attempts at anything else are refused.
+right, what it cost and how sure the rung was. Problems of exams are never among them: :func:`read_evidence` draws the
+prompts again from the dev bucket of the attempts' task and refuses attempts at anything else; who has the problems
+himself, drawn from another bucket than an exam's, gives their prompts to :func:`evidence_of`.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, final
@@ -27,6 +28,7 @@ RouteCost = Literal["bytes", "seconds", "tokens"]
 """What an answer costs: the rung's bytes, its seconds, or its bytes times the tokens that it drew."""
 
 LEAST_PROBLEMS = 50
+"""Problems without which nothing can be said of chances."""
 
 CONFIDENCE = ("mean log-probability", "lowest log-probability", "log tokens", "ended")
 """How sure a rung was of its answer, as a cascade sees it."""
@@ -85,12 +87,66 @@ def read_evidence(
         CompatibilityError: The collections are of different tasks or problems, of one model twice, not of the dev
             bucket, too few, or without what the cost is measured by.
     """
+    read = _read_all(directories, cost, sizes)
+    prompts = _dev_prompts(read.task, read.seeds, list(read.tables[0]))
+    return _evidence(read, prompts, cost, sizes, list(names) or [directory.name for directory in directories])
+
+
+def evidence_of(
+    directories: Sequence[Path],
+    prompts: Mapping[str, tuple[Message, ...]],
+    *,
+    cost: RouteCost,
+    sizes: Sequence[int],
+    names: Sequence[str],
+) -> RouteEvidence:
+    """Read collections of problems whose prompts are known, by their ids; where they were drawn from is not looked at.
+
+    Raises:
+        SourceError: A directory holds no finished collection.
+        CompatibilityError: As of :func:`read_evidence`, or the collections are not of these problems.
+    """
+    return _evidence(_read_all(directories, cost, sizes), prompts, cost, sizes, names)
+
+
+EvidenceRow = tuple[list[float], list[list[float]], list[list[float]]]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class _Collections:
+    """What some collections hold, in their order; all are of one task."""
+
+    task: str
+    digests: list[str]
+    samplings: list[Sampling]
+    collections: list[str]
+    seeds: list[int]
+    tables: list[dict[str, EvidenceRow]]
+
+
+def _read_all(directories: Sequence[Path], cost: RouteCost, sizes: Sequence[int]) -> _Collections:
     manifests = [read_endings(directory)[0] for directory in directories]
     _check([(one.task, one.num_samples) for one in manifests], [one.model for one in manifests], cost, sizes)
-    first = manifests[0]
-    tables = [_read(directory, first.num_samples) for directory in directories]
-    prompts = _dev_prompts(first.task, [one.seed for one in manifests], list(tables[0]))
-    if any(table.keys() != tables[0].keys() for table in tables):
+    return _Collections(
+        task=manifests[0].task,
+        digests=[one.model for one in manifests],
+        samplings=[one.sampling for one in manifests],
+        collections=[one.content_digest for one in manifests],
+        seeds=[one.seed for one in manifests],
+        tables=[_read(directory, manifests[0].num_samples) for directory in directories],
+    )
+
+
+def _evidence(
+    read: _Collections,
+    prompts: Mapping[str, tuple[Message, ...]],
+    cost: RouteCost,
+    sizes: Sequence[int],
+    names: Sequence[str],
+) -> RouteEvidence:
+    tables = read.tables
+    if any(table.keys() != prompts.keys() for table in tables):
         raise CompatibilityError(
             "The collections are of different problems.", hint="Sample with the same --seed and --problems."
         )
@@ -106,15 +162,14 @@ def read_evidence(
             hint="Sample more problems: some hundreds are few.",
         )
     order = np.argsort([costs[rung][known].mean() for rung in range(len(tables))], kind="stable").tolist()
-    given = list(names) or [directory.name for directory in directories]
     problems = [name for name, is_known in zip(prompts, known, strict=True) if is_known]
     return RouteEvidence(
-        task=first.task,
+        task=read.task,
         cost=cost,
-        names=tuple(given[rung] for rung in order),
-        digests=tuple(manifests[rung].model for rung in order),
-        samplings=tuple(manifests[rung].sampling for rung in order),
-        collections=tuple(manifests[rung].content_digest for rung in order),
+        names=tuple(names[rung] for rung in order),
+        digests=tuple(read.digests[rung] for rung in order),
+        samplings=tuple(read.samplings[rung] for rung in order),
+        collections=tuple(read.collections[rung] for rung in order),
         problems=tuple(problems),
         features_PX=np.array([features_of(prompts[name]) for name in problems]),
         right_RPS=right[order][:, known],
@@ -143,9 +198,6 @@ def _check(asked: Sequence[tuple[str, int]], models: Sequence[str], cost: RouteC
         )
     if len(set(models)) < len(models):
         raise CompatibilityError("Two collections are of one model.", hint="Name one collection for each rung.")
-
-
-EvidenceRow = tuple[list[float], list[list[float]], list[list[float]]]
 
 
 def _read(directory: Path, num_samples: int) -> dict[str, EvidenceRow]:

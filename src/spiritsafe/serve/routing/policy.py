@@ -9,6 +9,8 @@ Rules, for a threshold t:
 * cascade: rungs are asked from the cheapest on; the first answer whose chance is at least t is kept, else the last
   one's; all that were asked are paid;
 * None: always the largest rung, which every loss is measured against.
+
+With t = 1 the rule by prompt is the rung whose chance is highest, whatever it costs.
 """
 
 from __future__ import annotations
@@ -24,6 +26,9 @@ from spiritsafe.stats import ClusterBootstrap, Estimate, Floats, is_difference_s
 
 THRESHOLDS: tuple[float | None, ...] = (None, *(step / 100 for step in range(100, -1, -1)))
 """Fixed before any data are seen, from the most careful rule to the cheapest."""
+
+BEST = 1.0
+"""The threshold by prompt with which costs do not matter."""
 
 
 @final

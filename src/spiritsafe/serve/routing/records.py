@@ -20,12 +20,12 @@ from spiritsafe.core.records import Message, Record, Sampling
 from spiritsafe.serve.routing.evidence import CONFIDENCE, RouteCost
 from spiritsafe.serve.routing.features import FEATURES, MARKERS, NUM_FEATURES, features_of
 from spiritsafe.serve.routing.logistic import Chance
-from spiritsafe.serve.routing.policy import choices
+from spiritsafe.serve.routing.policy import BEST, choices
 from spiritsafe.serve.routing.scores import ChanceScores
 from spiritsafe.stats import Estimate, Floats
 
-RouterKind = Literal["prompt", "cascade"]
-"""Whether the prompt decides who is asked, or the answers do, one after the other."""
+RouterKind = Literal["best", "prompt", "cascade"]
+"""Whether the prompt decides who is asked, by chances alone or by costs too; or the answers do, one after the other."""
 
 
 @final
@@ -51,7 +51,7 @@ class Familiar(Record):
     """How like the dev prompts a prompt is: the cosine of its hashed grams and their mean.
 
     Attributes:
-        least: All but one in a hundred of the dev prompts have more; what has less is strange, and goes to the largest.
+        least: All but one in a hundred of the dev prompts have more; what has less is strange: its chances mean little.
     """
 
     centre: tuple[float, ...]
@@ -143,7 +143,7 @@ class Router(Record):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         num_chances = len(self.rungs) - (self.kind == "cascade")
-        size = NUM_FEATURES if self.kind == "prompt" else len(CONFIDENCE)
+        size = len(CONFIDENCE) if self.kind == "cascade" else NUM_FEATURES
         if {len(self.chances), len(self.scores)} != {num_chances} or {len(x.weights) for x in self.chances} != {size}:
             raise ValueError("the chances do not fit the rungs")
         if len(self.familiar.centre) != NUM_FEATURES - len(MARKERS):
@@ -152,6 +152,8 @@ class Router(Record):
             raise ValueError("a rung stands twice")
         if all(point.threshold != self.threshold for point in self.curve):
             raise ValueError("the threshold is not on the curve")
+        if self.kind == "best" and self.threshold != BEST:
+            raise ValueError("the threshold is not that of the highest chance")
         return self
 
     @property
@@ -160,7 +162,10 @@ class Router(Record):
         return next(point for point in self.curve if point.threshold == self.threshold)
 
     def is_strange(self, messages: Sequence[Message]) -> bool:
-        """Whether a conversation is unlike all that was learnt from, so that the largest rung is asked."""
+        """Whether a conversation is unlike all that was learnt from.
+
+        Then the largest rung is asked; the most accurate one, where costs do not matter.
+        """
         return bool(self.familiar.strange(features_of(messages)[None])[0])
 
     def pick(self, messages: Sequence[Message]) -> int:
@@ -171,6 +176,8 @@ class Router(Record):
         if self.kind == "cascade":
             return last if self.threshold is None or strange_P[0] else 0
         chance_RP = np.array([chance.of(features_PX) for chance in self.chances])
+        if self.kind == "best" and strange_P[0]:  # nothing is known of it but how good each rung is
+            chance_RP, strange_P = np.array([[rung.accuracy.value] for rung in self.rungs]), np.zeros(1, dtype=bool)
         return int(choices(chance_RP, self.threshold, strange_P)[0])
 
     def is_enough(self, rung: int, confidence: Floats) -> bool:

@@ -10,13 +10,15 @@ import pytest
 from called import call
 from click.testing import CliRunner
 from rich.console import Console
+from routing_parts import routed_directory
 from tiny_gguf import write_gguf
 
 from spiritsafe.cli import models
 from spiritsafe.cli.answers import sample
 from spiritsafe.cli.model_options import Patience, open_any_generator
 from spiritsafe.cli.terminal import TerminalSink
-from spiritsafe.core.errors import BudgetError, RecipeError, SourceError
+from spiritsafe.core.errors import BudgetError, CompatibilityError, IntegrityError, RecipeError, SourceError
+from spiritsafe.core.files.digests import digest_model
 from spiritsafe.core.records import Checkpoint
 from spiritsafe.models import write_tiny
 from spiritsafe.rollouts import RemoteGenerator, read_endpoint_config
@@ -240,3 +242,16 @@ def test_waiting_for_an_endpoint_is_said(capsys: pytest.CaptureFixture[str]) -> 
     assert "! Waiting for http://127.0.0.1:9/v1/chat/completions: HTTP 429; it asks for a wait of 99 s." in (
         capsys.readouterr().err
     )
+
+
+def test_a_routed_system_is_opened_when_all_of_its_models_are_what_they_were(tmp_path: Path) -> None:
+    directory = routed_directory(tmp_path / "run")
+    generator = open_any_generator(directory, None, None, None)  # no worker starts before anybody is asked
+    assert generator.describe().digest == digest_model(directory)
+    with pytest.raises(CompatibilityError, match="several models"):
+        generator.score([()], [""])
+    generator.close()
+    weights = tmp_path / "run" / "stages" / "02-large" / "model" / "weights.bin"
+    weights.write_text("changed", "utf-8")
+    with pytest.raises(IntegrityError, match=r"^large, which"):
+        open_any_generator(directory, None, None, None)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from spiritsafe.core.errors import SourceError
-from spiritsafe.core.files.digests import digest_directory, digest_file, digest_model, file_model
+from spiritsafe.core.files.digests import digest_directory, digest_file, digest_model, file_model, is_routed
 
 
 def test_digest_of_a_file(tmp_path: Path) -> None:
@@ -47,3 +47,22 @@ def test_a_file_model_has_the_digest_of_its_file(tmp_path: Path) -> None:
         directory = tree(name, *files, "lineage.json")
         assert file_model(directory) is None
         assert digest_model(directory) == digest_directory(directory, exclude=["lineage.json"])
+
+
+def test_a_routed_system_has_the_digest_of_its_router_wherever_its_models_lie(tmp_path: Path) -> None:
+    def tree(name: str, **files: str) -> Path:
+        (tmp_path / name).mkdir()
+        for file, text in files.items():
+            (tmp_path / name / f"{file}.json").write_text(text)
+        return tmp_path / name
+
+    one = tree("one", routed="r", places="p", lineage="l")
+    assert is_routed(one)
+    assert digest_model(one) == digest_file(one / "routed.json") == digest_model(tree("moved", routed="r", places="q"))
+    assert digest_model(one) != digest_model(tree("other", routed="s", places="p", lineage="l"))
+    # beside anything else it is a file like any: weights beside it would be part of no digest
+    for name, files in {"more": {"routed": "r", "config": "c"}, "none": {"places": "p"}, "empty": {}}.items():
+        directory = tree(name, **files)
+        assert not is_routed(directory)
+        assert digest_model(directory) == digest_directory(directory, exclude=["lineage.json"])
+    assert not is_routed(tmp_path / "nowhere")

@@ -46,7 +46,6 @@ TWO: dict[str, Any] = {"teacher": {"a": "t", "b": "u"}, "learns": ["a", "b"]}
         (TWO | {"learns": ["a"]}, "teacher names sets a, b, learns a"),
         (TWO | {"learns": ["a", "b", "c"]}, "learns a, b, c"),
         (TWO | {"hidden": {}}, "several teachers"),
-        (TWO | {"on_policy": ON_POLICY}, "several teachers"),
         (TWO | {"objective": "across"}, "several teachers"),
         ({"share": 0.5}, "share"),
         ({"source": "tiny:1"}, "source"),

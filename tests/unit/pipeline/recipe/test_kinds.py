@@ -15,11 +15,12 @@ def test_each_table_has_its_kinds_and_each_kind_a_file() -> None:
     tables = {table: [kind.__name__ for kind in kinds_of(table)] for table in ("models", "data")}
     assert tables == {"models": ["GivenModel"], "data": ["Data"]}
     named = list(kind_names())
-    assert {"capture", "cut", "distil", "merge", "reinforce", "sample", "tune"} <= set(named)
+    assert {"capture", "cut", "distil", "merge", "reinforce", "route", "sample", "tune"} <= set(named)
     assert named == sorted(named)
-    files = {path.stem for path in Path(str(steps.__file__)).parent.glob("*.py")}
+    files = {path.stem for path in Path(str(steps.__file__)).parent.rglob("*.py")}
     assert set(named) <= files
-    assert {kind.__module__.rpartition(".")[0] for kind in kinds_of("steps")} == {steps.__name__}
+    folders = {kind.__module__.rpartition(".")[0] for kind in kinds_of("steps")}
+    assert folders == {steps.__name__, f"{steps.__name__}.combining"}
 
 
 def test_a_kind_from_elsewhere_plugs_in(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,8 @@ from spiritsafe.core.errors import RecipeError, SourceError
 from spiritsafe.core.files.atomic import read_json
 from spiritsafe.exam.records import Certificate, PublicPaper
 from spiritsafe.models import default_cache
-from spiritsafe.pipeline import LateRelease, release_run, report_data
+from spiritsafe.pipeline import LateRelease, load_recipe, release_run, report_data
+from spiritsafe.pipeline.run.late import _model_to_release
 from spiritsafe.release import Release, verify_release
 
 
@@ -61,3 +62,9 @@ def test_what_cannot_be_released_is_said_before_anything_is_made(run: Path, tmp_
     (run / "stages" / stages[-2] / "done.json").unlink()
     with pytest.raises(SourceError, match="is not finished"):
         late(run)
+
+
+def test_what_is_released_where_nothing_is_said_has_weights() -> None:
+    recipe, _ = load_recipe("specialists", ())
+    assert recipe.made[-1].name == "routed"
+    assert _model_to_release(recipe) == "pupil"

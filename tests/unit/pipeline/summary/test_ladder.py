@@ -81,11 +81,13 @@ def test_models_that_are_merged_are_no_teachers() -> None:
     wanted, _ = load_recipe("specialists", ())
     found = roles(wanted)
     assert {name for name, role in found.items() if role == "merged"} == {"mean", "elected", "thinned"}
-    assert (found["base"], found["common"], found["adder"]) == ("base", "tuned", "tuned")
-    for name in ("mean", "elected", "thinned"):
+    assert {name for name, role in found.items() if role == "routed"} == {"routed"}
+    assert (found["base"], found["common"], found["adder"]) == ("base", "tuned", "teacher")  # of the pupil
+    for name in ("mean", "elected", "thinned", "routed"):
         assert teachers_of(wanted, wanted.node(name)) == ()
         assert root_of(wanted, name) == "base"
     assert (start_of(wanted.node("mean")), start_of(wanted.node("elected"))) == ("adder", "common")
+    assert start_of(wanted.node("routed")) == "adder"
     taught = recipe(
         {"a": {"source": "tiny:0"}, "b": {"source": "tiny:1"}},
         {"kind": "merge", "name": "both", "from": ["a", "b"], "method": "linear"},

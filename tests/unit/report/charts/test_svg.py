@@ -26,7 +26,7 @@ def test_a_figure_is_drawn_for_each_width_and_named_in_each() -> None:
 
 
 def test_roles_differ_in_shape_not_only_in_colour() -> None:
-    roles = ("base", "teacher", "student", "reinforced", "tuned", "control", "cut", "quantised", "merged")
+    roles = ("base", "teacher", "student", "reinforced", "tuned", "control", "cut", "quantised", "merged", "routed")
     drawn = {role: re.sub(r' class="[^"]*"', "", marker(role, 5, 5)) for role in roles}
     assert len(set(drawn.values())) == len(roles)
     assert marker("given", 5, 5).replace("given", "base") == marker("base", 5, 5)  # nobody here made either

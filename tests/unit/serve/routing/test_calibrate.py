@@ -10,6 +10,7 @@ from routing_parts import asked, evidence
 
 from spiritsafe.core.errors import CompatibilityError, RecipeError
 from spiritsafe.serve.routing.calibrate import calibrate_router
+from spiritsafe.serve.routing.evidence import RouteEvidence
 from spiritsafe.serve.routing.features import features_of
 
 STRANGERS = [
@@ -92,3 +93,78 @@ def test_it_learns_from_no_problem_that_it_is_scored_on() -> None:
     found = replace(found, features_PX=np.array([features_of(asked(word)) for word in words]))
     router = calibrate_router(found)
     assert router.scores[0].brier > router.scores[0].constant_brier - 0.01
+
+
+def specialists(num: int, *, third: float = 0.0, own: float = 0.9) -> RouteEvidence:
+    """Two rungs of one cost, each right at its own kind of prompt; a third and costliest one that is good at nothing.
+
+    Args:
+        third: What the third is right at.
+        own: What each is right at of its own.
+    """
+    rng = np.random.default_rng(0)
+    is_code = rng.random(num) < 0.5
+    prompts = [f"{'Write a subroutine' if one else 'What is the weather'} of {rng.integers(100)}?" for one in is_code]
+    truth = np.array([np.where(is_code, own, 1.0 - own), np.where(is_code, 1.0 - own, own), np.full(num, third)])
+    right = (rng.random(truth.shape) < truth).astype(float)[..., None]
+    costs = np.broadcast_to(np.array([1.0, 1.0, 1.5])[:, None, None], right.shape).copy()
+    return replace(
+        evidence(num),
+        names=("coder", "talker", "largest"),
+        digests=tuple("sha256:" + f"{rung}" * 64 for rung in range(3)),
+        samplings=(evidence(2).samplings[0],) * 3,
+        collections=tuple("sha256:" + f"{rung}" * 64 for rung in range(3)),
+        features_PX=np.array([features_of(asked(prompt)) for prompt in prompts]),
+        right_RPS=right,
+        costs_RPS=costs,
+        confidence_RPSC=np.zeros((*right.shape, 4)),
+    )
+
+
+def test_specialists_of_one_size_are_asked_for_what_they_are_best_at() -> None:
+    found = specialists(120)
+    router = calibrate_router(found, kind="best")
+    assert (router.threshold, router.is_better) == (1.0, True)
+    assert router.point.accuracy.value > 0.75 > max(rung.accuracy.value for rung in router.rungs) + 0.1
+    assert router.pick(asked("Write a subroutine of 5?")) == 0
+    assert router.pick(asked("What is the weather of 5?")) == 1
+    best = int(np.argmax([rung.accuracy.value for rung in router.rungs]))
+    assert best != 2
+    assert [router.pick(asked(text)) for text in STRANGERS] == [best] * len(STRANGERS)
+    assert calibrate_router(found, kind="best").canonical() == router.canonical()
+    # the promise to the largest rung would have been kept by asking it for strangers
+    assert [calibrate_router(found).pick(asked(text)) for text in STRANGERS] == [2] * len(STRANGERS)
+
+
+def test_the_likeliest_is_asked_where_no_promise_could_be_shown() -> None:
+    """With few problems nothing is shown to keep up with a costliest rung, although it is less often right."""
+    found = specialists(55, third=0.75)
+    assert calibrate_router(found, max_loss=0.01).threshold is None
+    router = calibrate_router(found, kind="best")
+    assert router.threshold == 1.0
+    assert router.point.answered[2] < 0.1
+    assert router.point.accuracy.value > router.rungs[2].accuracy.value + 0.1
+
+
+def test_a_strange_problem_is_played_as_it_will_be_picked() -> None:
+    """It goes to the rung that was most accurate at all others, although its chances speak for another one."""
+    found, stranger = specialists(100, own=1.0), asked("Write a subroutine of 二加二等于多少")
+    features, right = found.features_PX.copy(), found.right_RPS.copy()
+    features[0], right[:, 0, 0] = features_of(stranger), (1.0, 0.0, 0.0)
+    others = calibrate_router(
+        replace(
+            found,
+            problems=found.problems[1:],
+            features_PX=features[1:],
+            right_RPS=right[:, 1:],
+            costs_RPS=found.costs_RPS[:, 1:],
+        ),
+        kind="best",
+    )
+    assert others.is_strange(stranger)
+    assert others.chances[0].of(features[:1])[0] > 0.9
+    assert others.rungs[1].accuracy.value > others.rungs[0].accuracy.value
+    assert others.pick(stranger) == 1
+    assert others.point.accuracy.value == 1.0
+    router = calibrate_router(replace(found, features_PX=features, right_RPS=right), kind="best")
+    assert router.point.accuracy.value == 0.99

@@ -83,6 +83,8 @@ def test_it_satisfies_the_protocol_and_describes_what_any_rung_can() -> None:
     assert (model.name, model.digest) == ("auto", simple_router().content_digest)
     assert (model.max_prompt_bytes, model.shows_tools) == (9000, True)
     assert model.notes == ("Asks small, large: by the prompt.",)
+    best = run_in_loop(routed(simple_router("best", threshold=1.0), both).describe())
+    assert best.notes == model.notes
     with pytest.raises(CompatibilityError, match="large"):
         RoutedEngine(simple_router(), {SMALL: both[0]})
     poor = simple_router().model_copy(update={"is_better": False})

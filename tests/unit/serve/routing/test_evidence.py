@@ -10,8 +10,9 @@ from routing_parts import TASK, collections
 
 from spiritsafe.core.errors import CompatibilityError, SourceError
 from spiritsafe.core.records import Sampling
-from spiritsafe.rollouts import FakeGenerator, FakeReply, collect
-from spiritsafe.serve.routing.evidence import confidence_of, read_evidence
+from spiritsafe.rollouts import FakeGenerator, FakeReply, collect, read_attempts
+from spiritsafe.serve.routing.evidence import confidence_of, evidence_of, read_evidence
+from spiritsafe.serve.routing.features import features_of
 from spiritsafe.tasks import load_task, split_of
 from spiritsafe.tasks.exam_bucket import exam_problems
 
@@ -88,3 +89,18 @@ def test_confidence_of_no_and_of_impossible_tokens() -> None:
     assert np.isnan(confidence_of([], has_ended=True)).all()
     assert np.isfinite(confidence_of([-1e9, 0.0], has_ended=False)).all()
     assert confidence_of([-1.0, -3.0], has_ended=True).tolist() == [-2.0, -3.0, pytest.approx(np.log(3)), 1.0]
+
+
+def test_of_problems_that_are_known_the_prompts_are_given(tmp_path: Path) -> None:
+    folders = collections(tmp_path, split="train", num=60)
+    problems = list(load_task(TASK).problems("train", seed=5, count=60))
+    prompts = {one.id: one.messages for one in problems}
+    found = evidence_of(folders, prompts, cost="tokens", sizes=[1, 7], names=["a", "b"])
+    assert (found.names, found.problems) == (("a", "b"), tuple(prompts))
+    assert found.features_PX.tolist() == [features_of(one.messages).tolist() for one in problems]
+    drawn = [[attempt.num_tokens for attempt, _ in read_attempts(folder)] for folder in folders]
+    assert found.costs_RPS[..., 0].tolist() == [[1.0 * n for n in drawn[0]], [7.0 * n for n in drawn[1]]]
+    with pytest.raises(CompatibilityError, match="not among the dev problems"):
+        read_evidence(folders, cost="tokens", sizes=[5, 7])
+    with pytest.raises(CompatibilityError, match="of different problems"):
+        evidence_of(folders, dict(list(prompts.items())[1:]), cost="tokens", sizes=[5, 7], names=["a", "b"])

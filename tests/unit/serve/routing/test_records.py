@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from routing_parts import LARGE, SMALL, asked, simple_router
+from routing_parts import LARGE, SMALL, asked, estimate, simple_router
 
 from spiritsafe.core.canonical import canonical_json
 from spiritsafe.core.errors import CompatibilityError, IntegrityError, SourceError
@@ -36,6 +36,7 @@ def test_models_that_are_not_served_are_named(tmp_path: Path) -> None:
         ({"threshold": 0.3}, IntegrityError, "not on the curve"),
         ({"threshold": 2}, IntegrityError, "threshold"),
         ({"kind": "cascade"}, IntegrityError, "do not fit the rungs"),
+        ({"kind": "best"}, IntegrityError, "not that of the highest chance"),
         ({"surprise": 1}, IntegrityError, "surprise"),
         ({"chances": []}, IntegrityError, "do not fit the rungs"),
         ({"familiar": {"centre": [0.0], "least": 0.1}}, IntegrityError, "mean of the prompts"),
@@ -70,3 +71,19 @@ def test_the_threshold_decides() -> None:
     twice = {**router.to_json(), "rungs": [router.rungs[0].to_json()] * 2}
     with pytest.raises(IntegrityError, match="stands twice"):
         Router.from_json(twice)
+
+
+def test_whoever_is_likeliest_is_asked_and_of_strangers_the_most_accurate() -> None:
+    router = simple_router("best", threshold=1.0)
+    texts = [asked("2 + 2?"), asked("word " * 100)]
+    assert [router.pick(text) for text in texts] == [0, 1]
+    strange = router.familiar.model_copy(update={"least": 2.0})  # everything is
+    largest = simple_router(threshold=1.0).model_copy(update={"familiar": strange})
+    assert [largest.pick(text) for text in texts] == [1, 1]
+    for accuracies, best in (((0.9, 0.5), 0), ((0.5, 0.9), 1), ((0.5, 0.5), 0)):  # equally good: the cheaper
+        rungs = tuple(
+            rung.model_copy(update={"accuracy": estimate(value)})
+            for rung, value in zip(router.rungs, accuracies, strict=True)
+        )
+        told = router.model_copy(update={"rungs": rungs, "familiar": strange})
+        assert [told.pick(text) for text in texts] == [best, best]

@@ -17,7 +17,7 @@ from typing import final
 from spiritsafe import exam, release, serve
 from spiritsafe.core.errors import RecipeError, SourceError
 from spiritsafe.core.files.atomic import read_json
-from spiritsafe.core.files.digests import LINEAGE
+from spiritsafe.core.files.digests import LINEAGE, ROUTED, is_routed
 from spiritsafe.core.files.record_files import read_record
 from spiritsafe.core.text.names import quoted_name
 from spiritsafe.exam import records
@@ -111,6 +111,11 @@ def _targets_at(source: str) -> list[Target]:
         return _of_release(place)
     if (place / _RUN_FILE).is_file():
         return _of_run(place)
+    if is_routed(place):
+        raise RecipeError(
+            f"{place} has no weights of its own: it asks other models.",
+            hint=f"Serve those, with its router: name=PATH for each, and --router {place / ROUTED}.",
+        )
     if not (place.is_file() or (place / "config.json").is_file() or any(place.glob("*.gguf"))):
         raise SourceError(
             f"{place} is neither a release, nor a run, nor a model's directory.",
@@ -167,7 +172,7 @@ def _of_run(place: Path) -> list[Target]:
     made = {
         path.parent.name.partition("-")[2]: path
         for path in sorted(place.glob("stages/*/model"))
-        if (path.parent / "done.json").is_file()
+        if (path.parent / "done.json").is_file() and not is_routed(path)
     }
     certificates = list(_certificates_of_run(place))
     by_name: dict[str, list[serve.CertificateFiles]] = {}

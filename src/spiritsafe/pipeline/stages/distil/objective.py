@@ -44,7 +44,8 @@ def distil_objective(step: DistilRecipe, context: RunContext, stage: StageDirect
     """What is followed where both read the same tokens; across tokenizers, see :func:`across_objective`.
 
     Raises:
-        RecipeError: Hidden states are to be matched by index, and the student is no cut of its teacher.
+        RecipeError: Hidden states are to be matched by index, and the student is no cut of its teacher; or the student
+            writes answers to problems of two teachers.
     """
     signal: TeacherSignal
     if step.signal is not None:
@@ -58,12 +59,26 @@ def distil_objective(step: DistilRecipe, context: RunContext, stage: StageDirect
 
 
 def _by_set(step: DistilRecipe, parts: DistilParts) -> TeacherSignal:
-    """Each document is read by the teacher of its set."""
+    """Each document is read by the teacher of its set; one that the student writes by that of the problem's set.
+
+    Raises:
+        RecipeError: The student writes answers to a problem that is in sets of two teachers.
+    """
     owners = dict(step.teacher) if isinstance(step.teacher, dict) else {}
     named = [owners[name] for name, traces in parts.sets.items() for _ in range(len(traces))]
+    prompts: dict[str, str] = {}
+    for trace, owner in zip(parts.traces, named, strict=True) if step.on_policy is not None else ():
+        prompt = document_key(parts.student.chat.prompt_ids(trace.problem.messages))
+        if prompts.setdefault(prompt, owner) != owner:
+            raise RecipeError(
+                f"{step.name} writes answers to problems that are in sets of two teachers, {prompts[prompt]} and "
+                f"{owner}: nobody could say whom to follow.",
+                hint="Give each teacher problems of its own, or leave on_policy out.",
+            )
     return TeachersByDocument(
         {teacher.name: LiveTeacher(teacher.model) for teacher in parts.teachers},
         {document_key(d.token_ids): owner for d, owner in zip(parts.documents, named, strict=True)},
+        prompts=prompts,
         same_tokenizer=True,
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from places import TESTS
+from routing_parts import routed_directory
 
 from spiritsafe.cli.answers.serve.targets import find_targets
 from spiritsafe.core.errors import IntegrityError, RecipeError, SourceError
@@ -129,3 +130,15 @@ def test_what_is_nothing_to_serve_is_said(tmp_path: Path) -> None:
     for word in (str(tmp_path / "none"), "a\0b", "", "name=", str(tmp_path / "empty"), str(tmp_path / "begun")):
         with pytest.raises(SourceError):
             find_targets([word], None)
+
+
+def test_a_routed_system_is_not_served_as_a_model_and_its_run_is_served_without_it(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    directory = routed_directory(run)
+    with pytest.raises(RecipeError, match="has no weights of its own") as caught:
+        find_targets([str(directory)], None)
+    assert f"--router {directory / 'routed.json'}" in str(caught.value.hint)
+    (run / "resolved.json").write_text("{}", "utf-8")
+    for model in run.glob("stages/*/model"):
+        (model.parent / "done.json").write_text("{}", "utf-8")
+    assert [target.name for target in find_targets([str(run)], None)] == ["small", "large"]

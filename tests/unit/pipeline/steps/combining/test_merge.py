@@ -23,7 +23,7 @@ from spiritsafe.pipeline.plan.lineage import planned_lineage
 from spiritsafe.pipeline.recipe.load import recipe_of
 from spiritsafe.pipeline.recipe.schema import Recipe
 from spiritsafe.pipeline.step import Forecast, step_of
-from spiritsafe.pipeline.steps.merge import MergeStep
+from spiritsafe.pipeline.steps.combining.merge import MergeStep
 from spiritsafe.report import ReportData
 
 LLAMA: dict[str, Any] = {
