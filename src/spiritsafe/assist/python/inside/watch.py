@@ -100,8 +100,8 @@ def watch(path: str, place: str, trusted: TrustedCode, refuse: Callable[[], None
         busy.add(thread)
         try:
             if event == "open":
-                opened = str(arguments[0])
-                if opened.endswith(text) or compiled in opened or (opened[:1] != "/" and opened.endswith(name)):
+                opened = str(arguments[0])  # without the folder, where it is told by a descriptor
+                if opened.endswith(text) or compiled in opened or opened == name:
                     refuse()
             elif identity(frame_of(1).f_code) not in trusted and (event in whole or is_secret(*arguments)):
                 refuse()
