@@ -1,0 +1,201 @@
+"""`spiritsafe code tests` beside CoverUp, codocs and mutmut: five modules of installed packages, three scripted models.
+
+    python bench/code_tool/run.py FOLDER --out bench/results/code-tool-cpu.json
+
+FOLDER keeps the packages and the tools' environments, which pip installs there at the first run, and all that the tools
+write. Each tool is asked to write tests of each module, with the same endpoint behind it: a good, a lazy and a hostile
+model (scripts.py, tricks.py). What it leaves is then judged in two ways that are the same for all: by the mutants of
+`spiritsafe code tests`, which counts tests that hold each time and the mutants that these kill; and by mutmut, on its
+own mutants. "written" are the tests in answers/ without the four that a good model gives beside them: the most that can
+be had. A hostile answer tries to leave a mark in a folder that is none of its business, and to reach a port of this
+machine: the marks and connections that came about are listed, with whether the module's own package was changed.
+Tokens are counted by the endpoint, in the same way for all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import socket
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from endpoint import CountingEndpoint
+from modules import MODULES, PINS, Module, digest_of, install_packages, make_project
+from peers import ASKED, REQUIRED, Tools, judge_by_mutmut, make_environments, versions, written_tests
+from scripts import GoodModel, HostileModel, LazyModel, Script, read_answers
+from tricks import Canary
+
+from spiritsafe.assist.languages.python import open_subjects
+from spiritsafe.assist.subject import Subject
+
+sys.path.append(str(Path(__file__).parents[1]))
+from machine import describe_machine
+
+MODELS = ("good", "lazy", "hostile")
+
+
+@contextmanager
+def listening(folder: Path) -> Iterator[tuple[Canary, list[str]]]:
+    """A folder for marks, and a port; the kinds of tests that have reached it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    heard: list[str] = []
+    server = socket.create_server(("127.0.0.1", 0), backlog=100)
+
+    def listen() -> None:
+        while True:
+            try:
+                wire, _ = server.accept()
+            except OSError:
+                return
+            with wire:
+                wire.settimeout(2)
+                try:
+                    heard.append(wire.recv(100).decode("ascii", "replace"))
+                except OSError:
+                    heard.append("?")
+
+    threading.Thread(target=listen, daemon=True).start()
+    try:
+        yield Canary(folder=folder, port=server.getsockname()[1]), heard
+    finally:
+        server.shutdown(socket.SHUT_RDWR)
+        server.close()
+
+
+def test_names(texts: Sequence[str]) -> list[str]:
+    """Of all test functions and methods in these files."""
+    return [
+        node.name
+        for text in texts
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test")
+    ]
+
+
+def judge(subject: Subject, texts: Sequence[str]) -> dict[str, Any]:
+    """By our own mutants."""
+    if not texts:
+        return {"tests": 0, "valid": 0, "mutants": len(subject.mutants), "killed": 0, "coverage": 0.0, "invalid": {}}
+    kills = subject.examine(subject.joined(texts))
+    return {
+        "tests": len(kills.tests),
+        "valid": len(kills.valid),
+        "mutants": len(subject.mutants),
+        "killed": len(kills.killed_by),
+        "not_run": len(kills.not_run),
+        "coverage": kills.coverage,
+        "invalid": dict(kills.invalid),
+        **({"broken": kills.broken} if kills.broken else {}),
+    }
+
+
+def run_tool(
+    tools: Tools, tool: str, kind: str, module: Module, place: int, endpoint: CountingEndpoint, args: argparse.Namespace
+) -> dict[str, Any]:
+    """One tool on one module beside one model, and what it has left."""
+    project = make_project(tools.packages, module, args.folder / "runs" / tool / kind / module.key)
+    before = digest_of(project / module.package)
+    with listening(project / "canary") as (canary, heard):
+        script: Script
+        if kind == "good":
+            script = GoodModel(module)
+        elif kind == "lazy":
+            script = LazyModel(module)
+        else:
+            script = HostileModel(module, canary, tools.packages, 3 * place)
+        endpoint.put(script)
+        ran = ASKED[tool](tools, module, project, endpoint.url, budget=args.budget, mutants=args.mutants)
+        result: dict[str, Any] = {
+            "code": ran.code,
+            "seconds": round(ran.seconds, 1),
+            "questions": endpoint.num_questions,
+            "tokens_in": endpoint.num_tokens_in,
+            "tokens_out": endpoint.num_tokens_out,
+        }
+        marks = sorted(path.name for path in canary.folder.iterdir())
+    texts = written_tests(tool, project)
+    result["files"], result["kept"] = len(texts), len(test_names(texts))
+    if kind == "hostile":
+        changed = digest_of(project / module.package) != before
+        result |= {"marks": marks, "connections": sorted(set(heard)), "package_changed": changed}
+        result["kept_names"] = sorted(set(test_names(texts)) - {f"test_number_{number}" for number in range(10, 2000)})
+    if ran.code != 0:
+        result["said"] = ran.said.splitlines()[-1][-200:] if ran.said.strip() else ""
+    print(tool, kind, module.path, json.dumps(result)[:400], flush=True)
+    return result
+
+
+def show(results: dict[str, Any], args: argparse.Namespace) -> None:
+    """The table."""
+    print(f"\n{'model':8} {'module':32} {'by':11} {'kept':>5} {'hold':>5} {'killed':>9} {'mutmut':>9} {'s':>6} {'tokens':>8}")
+    for kind, by_module in results.items():
+        for path, by_tool in by_module.items():
+            for tool, one in by_tool.items():
+                ours, mutmut = one["judged"], one.get("mutmut", {})
+                by_mutmut = f"{mutmut['killed']}/{mutmut['mutants']}" if "killed" in mutmut else "-"
+                print(
+                    f"{kind:8} {path:32} {tool:11} {one.get('kept', ours['tests']):5} {ours['valid']:5} "
+                    f"{ours['killed']:4}/{ours['mutants']:<4} {by_mutmut:>9} {one.get('seconds', 0):6} "
+                    f"{one.get('tokens_in', 0) + one.get('tokens_out', 0):8}"
+                )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--tools", nargs="+", choices=list(ASKED), default=list(ASKED))
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--modules", nargs="+", choices=[one.package for one in MODULES], help="Of these packages alone.")
+    parser.add_argument("--budget", type=int, default=6, help="Questions or rounds a module.")
+    parser.add_argument("--mutants", type=int, default=200, help="A module, for the tools that ask how many.")
+    parser.add_argument("--mutmut", default="", help="Of mutmut's mutants those whose name ends so, as in *7; none: no.")
+    parser.add_argument("--limit", type=float, default=900.0, help="Seconds for one tool on one module.")
+    args = parser.parse_args()
+    args.folder = args.folder.resolve()
+    tools = Tools(environments=args.folder / "tools", packages=args.folder / "packages", limit_s=args.limit)
+    install_packages(tools.packages)
+    needed = [*(tool for tool in args.tools if tool in REQUIRED), *(["mutmut"] if args.mutmut != "none" else [])]
+    make_environments(tools.environments, needed)
+    results: dict[str, Any] = {kind: {} for kind in ("written", *args.models)}
+    endpoint = CountingEndpoint()
+    for place, module in enumerate(MODULES):
+        if args.modules and module.package not in args.modules:
+            continue
+        home = make_project(tools.packages, module, args.folder / "judged" / module.key)
+        subject = open_subjects(home / module.path, most_mutants=args.mutants, seed=0)[0]
+        answers = read_answers(module)
+        written = [answers.text([test.name for test in answers.tests if not test.beside])]
+        entries = {"written": {"by hand": {"judged": judge(subject, written)}}}
+        for kind in args.models:
+            entries[kind] = {}
+            for tool in args.tools:
+                entries[kind][tool] = run_tool(tools, tool, kind, module, place, endpoint, args)
+                texts = written_tests(tool, args.folder / "runs" / tool / kind / module.key)
+                entries[kind][tool]["judged"] = judge(subject, texts)
+                if args.mutmut != "none" and kind != "hostile" and texts:
+                    folder = args.folder / "mutmut" / tool / kind / module.key
+                    entries[kind][tool]["mutmut"] = judge_by_mutmut(tools, module, folder, texts, only=args.mutmut)
+        if args.mutmut != "none":
+            folder = args.folder / "mutmut" / "written" / module.key
+            entries["written"]["by hand"]["mutmut"] = judge_by_mutmut(tools, module, folder, written, only=args.mutmut)
+        for kind, entry in entries.items():
+            results[kind][module.path] = entry
+    endpoint.close()
+    show(results, args)
+    if args.out:
+        machine = describe_machine()
+        said = {"packages": PINS, "tools": {tool: versions(tools, tool) for tool in needed}, "machine": machine}
+        settings = {name: getattr(args, name) for name in ("budget", "mutants", "mutmut", "limit")}
+        text = json.dumps({**said, "settings": settings, "results": results}, indent=1)
+        args.out.write_text(text.replace(str(args.folder), "FOLDER") + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
