@@ -51,10 +51,11 @@ def install_packages(folder: Path) -> None:
 
 
 def make_project(packages: Path, module: Module, folder: Path) -> Path:
-    """The module's package alone, with an empty folder ``tests`` beside it; the folder."""
+    """The module's package alone, with an empty folder ``tests`` and a ``pyproject.toml`` beside it; the folder."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(packages / module.package, folder / module.package, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "tests").mkdir()
+    (folder / "pyproject.toml").write_text(f'[project]\nname = "{module.package}"\nversion = "1.0"\n', "utf-8")
     return folder
 
 

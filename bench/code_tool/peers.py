@@ -16,6 +16,7 @@ import time
 import venv
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,10 +86,8 @@ def run(command: Sequence[str], folder: Path, limit_s: float, environment: Mappi
         except subprocess.TimeoutExpired:
             code = None
         seconds = time.monotonic() - began
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         process.wait()
     return Ran(code=code, seconds=seconds, said=log.read_text("utf-8", errors="replace")[-2000:])
 
@@ -145,9 +144,11 @@ def judge_by_mutmut(
     make_project(tools.packages, module, project)
     for number, text in enumerate(tests):
         (project / "tests" / f"test_{number}.py").write_text(text, "utf-8")
+    told = (project / "pyproject.toml").read_text("utf-8")
     (project / "pyproject.toml").write_text(
-        f'[tool.mutmut]\nsource_paths = ["{module.package}"]\nonly_mutate = ["{module.path}"]\n'
-        'pytest_add_cli_args_test_selection = ["tests"]\nuse_git_change_detection = false\n'
+        f'{told}\n[tool.mutmut]\nsource_paths = ["{module.package}"]\nonly_mutate = ["{module.path}"]\n'
+        'pytest_add_cli_args_test_selection = ["tests"]\nuse_git_change_detection = false\n',
+        "utf-8",
     )
     command = [tools.script("mutmut", "mutmut"), "run", "--max-children", "2", *([f"*{only}"] if only else [])]
     ran = run(command, project, tools.limit_s)

@@ -17,9 +17,12 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import re
+import shutil
 import socket
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,9 +32,9 @@ from endpoint import CountingEndpoint
 from modules import MODULES, PINS, Module, digest_of, install_packages, make_project
 from peers import ASKED, REQUIRED, Tools, judge_by_mutmut, make_environments, versions, written_tests
 from scripts import GoodModel, HostileModel, LazyModel, Script, read_answers
+from spiritsafe.assist.languages.python import open_subjects
 from tricks import Canary
 
-from spiritsafe.assist.languages.python import open_subjects
 from spiritsafe.assist.subject import Subject
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -79,7 +82,7 @@ def test_names(texts: Sequence[str]) -> list[str]:
 
 
 def judge(subject: Subject, texts: Sequence[str]) -> dict[str, Any]:
-    """By our own mutants."""
+    """By our own mutants, the files together as one."""
     if not texts:
         return {"tests": 0, "valid": 0, "mutants": len(subject.mutants), "killed": 0, "coverage": 0.0, "invalid": {}}
     kills = subject.examine(subject.joined(texts))
@@ -95,55 +98,76 @@ def judge(subject: Subject, texts: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def judge_apart(subject: Subject, texts: Sequence[str]) -> dict[str, Any]:
+    """As :func:`judge`, each file by itself, so that one cannot spoil what is known of another."""
+    killed: set[int] = set()
+    tests = valid = 0
+    for text in texts:
+        kills = subject.examine(text)
+        killed |= set(kills.killed_by)
+        tests, valid = tests + len(kills.tests), valid + len(kills.valid)
+    return {"tests": tests, "valid": valid, "mutants": len(subject.mutants), "killed": len(killed)}
+
+
 def run_tool(
-    tools: Tools, tool: str, kind: str, module: Module, place: int, endpoint: CountingEndpoint, args: argparse.Namespace
-) -> dict[str, Any]:
-    """One tool on one module beside one model, and what it has left."""
-    project = make_project(tools.packages, module, args.folder / "runs" / tool / kind / module.key)
-    before = digest_of(project / module.package)
-    with listening(project / "canary") as (canary, heard):
-        script: Script
-        if kind == "good":
-            script = GoodModel(module)
-        elif kind == "lazy":
-            script = LazyModel(module)
-        else:
-            script = HostileModel(module, canary, tools.packages, 3 * place)
+    tools: Tools, tool: str, kind: str, module: Module, endpoint: CountingEndpoint, args: argparse.Namespace
+) -> tuple[dict[str, Any], list[str]]:
+    """One tool on one module beside one model: what that took, and the files of tests that it has left.
+
+    Beside the hostile model it is run again until the model has given each of its tricks.
+    """
+    folder = args.folder / "runs" / tool / kind / module.key
+    shutil.rmtree(folder, ignore_errors=True)
+    ends: list[dict[str, Any]] = []
+    texts: list[str] = []
+    changed = False
+    with listening(folder / "canary") as (canary, heard):
+        hostile = HostileModel(module, canary, tools.packages)
+        script: Script = {"good": GoodModel(module), "lazy": LazyModel(module), "hostile": hostile}[kind]
         endpoint.put(script)
-        ran = ASKED[tool](tools, module, project, endpoint.url, budget=args.budget, mutants=args.mutants)
-        result: dict[str, Any] = {
-            "code": ran.code,
-            "seconds": round(ran.seconds, 1),
-            "questions": endpoint.num_questions,
-            "tokens_in": endpoint.num_tokens_in,
-            "tokens_out": endpoint.num_tokens_out,
-        }
+        while not ends or (kind == "hostile" and not hostile.is_through and ends[-1]["code"] == 0):
+            project = make_project(tools.packages, module, folder / str(len(ends)))
+            before = digest_of(project / module.package)
+            ran = ASKED[tool](tools, module, project, endpoint.url, budget=args.budget, mutants=args.mutants)
+            changed |= digest_of(project / module.package) != before
+            texts += written_tests(tool, project)
+            said = ran.said.splitlines()[-1][-200:] if ran.said.strip() and ran.code != 0 else ""
+            ends.append({"code": ran.code, "seconds": round(ran.seconds, 1), "said": said})
         marks = sorted(path.name for path in canary.folder.iterdir())
-    texts = written_tests(tool, project)
-    result["files"], result["kept"] = len(texts), len(test_names(texts))
+    result: dict[str, Any] = {
+        "runs": ends,
+        "seconds": round(sum(end["seconds"] for end in ends), 1),
+        "questions": endpoint.num_questions,
+        "tokens_in": endpoint.num_tokens_in,
+        "tokens_out": endpoint.num_tokens_out,
+        "files": len(texts),
+        "kept": len(test_names(texts)),
+    }
     if kind == "hostile":
-        changed = digest_of(project / module.package) != before
-        result |= {"marks": marks, "connections": sorted(set(heard)), "package_changed": changed}
-        result["kept_names"] = sorted(set(test_names(texts)) - {f"test_number_{number}" for number in range(10, 2000)})
-    if ran.code != 0:
-        result["said"] = ran.said.splitlines()[-1][-200:] if ran.said.strip() else ""
-    print(tool, kind, module.path, json.dumps(result)[:400], flush=True)
-    return result
+        names = Counter(re.sub(r"\d+", "N", name) for name in test_names(texts))
+        result |= {"marks": marks, "connections": sorted(set(heard)), "package_changed": changed, "names": dict(names)}
+    print(tool, kind, module.path, {name: value for name, value in result.items() if name != "runs"}, flush=True)
+    return result, texts
 
 
-def show(results: dict[str, Any], args: argparse.Namespace) -> None:
-    """The table."""
-    print(f"\n{'model':8} {'module':32} {'by':11} {'kept':>5} {'hold':>5} {'killed':>9} {'mutmut':>9} {'s':>6} {'tokens':>8}")
+def show(results: dict[str, Any]) -> None:
+    """The table: tests kept, those that hold each time, mutants killed by our judge and by mutmut's."""
+    heads = ("model", "module", "by", "kept", "hold", "killed", "mutmut", "seconds", "tokens")
+    rows = [heads]
     for kind, by_module in results.items():
         for path, by_tool in by_module.items():
             for tool, one in by_tool.items():
-                ours, mutmut = one["judged"], one.get("mutmut", {})
-                by_mutmut = f"{mutmut['killed']}/{mutmut['mutants']}" if "killed" in mutmut else "-"
-                print(
-                    f"{kind:8} {path:32} {tool:11} {one.get('kept', ours['tests']):5} {ours['valid']:5} "
-                    f"{ours['killed']:4}/{ours['mutants']:<4} {by_mutmut:>9} {one.get('seconds', 0):6} "
-                    f"{one.get('tokens_in', 0) + one.get('tokens_out', 0):8}"
+                judged, mutmut = one["judged"], one.get("mutmut", {})
+                by_mutmut = (
+                    f"{mutmut['killed']}/{mutmut['mutants']}" if "killed" in mutmut else mutmut.get("refused", "-")
                 )
+                tokens = one.get("tokens_in", 0) + one.get("tokens_out", 0)
+                cells = [kind, path, tool, one.get("kept", judged["tests"]), judged["valid"]]
+                cells += [f"{judged['killed']}/{judged['mutants']}", by_mutmut[:20], one.get("seconds", "-"), tokens]
+                rows.append(tuple(map(str, cells)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def main() -> None:
@@ -152,10 +176,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--tools", nargs="+", choices=list(ASKED), default=list(ASKED))
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
-    parser.add_argument("--modules", nargs="+", choices=[one.package for one in MODULES], help="Of these packages alone.")
+    parser.add_argument(
+        "--modules", nargs="+", choices=[one.package for one in MODULES], help="Of these packages alone."
+    )
+    parser.add_argument("--hostile-peers", nargs="*", default=["toolz"], help="Peers meet the hostile model on these.")
     parser.add_argument("--budget", type=int, default=6, help="Questions or rounds a module.")
     parser.add_argument("--mutants", type=int, default=200, help="A module, for the tools that ask how many.")
-    parser.add_argument("--mutmut", default="", help="Of mutmut's mutants those whose name ends so, as in *7; none: no.")
+    parser.add_argument(
+        "--mutmut", default="", help="Of mutmut's mutants those whose name ends so, as in *7; none: no."
+    )
     parser.add_argument("--limit", type=float, default=900.0, help="Seconds for one tool on one module.")
     args = parser.parse_args()
     args.folder = args.folder.resolve()
@@ -165,7 +194,7 @@ def main() -> None:
     make_environments(tools.environments, needed)
     results: dict[str, Any] = {kind: {} for kind in ("written", *args.models)}
     endpoint = CountingEndpoint()
-    for place, module in enumerate(MODULES):
+    for module in MODULES:
         if args.modules and module.package not in args.modules:
             continue
         home = make_project(tools.packages, module, args.folder / "judged" / module.key)
@@ -176,9 +205,10 @@ def main() -> None:
         for kind in args.models:
             entries[kind] = {}
             for tool in args.tools:
-                entries[kind][tool] = run_tool(tools, tool, kind, module, place, endpoint, args)
-                texts = written_tests(tool, args.folder / "runs" / tool / kind / module.key)
-                entries[kind][tool]["judged"] = judge(subject, texts)
+                if kind == "hostile" and tool != "spiritsafe" and module.package not in args.hostile_peers:
+                    continue
+                entries[kind][tool], texts = run_tool(tools, tool, kind, module, endpoint, args)
+                entries[kind][tool]["judged"] = (judge_apart if kind == "hostile" else judge)(subject, texts)
                 if args.mutmut != "none" and kind != "hostile" and texts:
                     folder = args.folder / "mutmut" / tool / kind / module.key
                     entries[kind][tool]["mutmut"] = judge_by_mutmut(tools, module, folder, texts, only=args.mutmut)
@@ -188,11 +218,11 @@ def main() -> None:
         for kind, entry in entries.items():
             results[kind][module.path] = entry
     endpoint.close()
-    show(results, args)
+    show(results)
     if args.out:
         machine = describe_machine()
         said = {"packages": PINS, "tools": {tool: versions(tools, tool) for tool in needed}, "machine": machine}
-        settings = {name: getattr(args, name) for name in ("budget", "mutants", "mutmut", "limit")}
+        settings = {name: getattr(args, name) for name in ("budget", "mutants", "mutmut", "limit", "hostile_peers")}
         text = json.dumps({**said, "settings": settings, "results": results}, indent=1)
         args.out.write_text(text.replace(str(args.folder), "FOLDER") + "\n", "utf-8")
 

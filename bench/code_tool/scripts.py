@@ -71,9 +71,7 @@ def read_answers(module: Module) -> WrittenTests:
             said = "\n".join(lines[begin:first])
             names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
             names |= {part.attr for part in ast.walk(node) if isinstance(part, ast.Attribute)}
-            tests.append(
-                WrittenTest(name=node.name, source=text, names=frozenset(names), beside="# beside:" in said)
-            )
+            tests.append(WrittenTest(name=node.name, source=text, names=frozenset(names), beside="# beside:" in said))
         elif begin:  # the docstring of the answers is no part of them
             head.append("\n".join(lines[begin : node.end_lineno]).strip())
         begin = node.end_lineno or begin
@@ -135,7 +133,7 @@ class GoodModel:
         return chosen
 
 
-LAZY = '''
+LAZY = """
 import {package}.{name} as module
 
 
@@ -155,7 +153,7 @@ def test_everything_runs():
                 str(result), len(result)
             except Exception:
                 pass
-'''
+"""
 
 
 class LazyModel:
@@ -169,12 +167,18 @@ class LazyModel:
 
 
 class HostileModel:
-    """Gives one trick after another; ``first`` is the place of the one that it begins with."""
+    """Gives one trick after another, and then again from the first one on."""
 
-    def __init__(self, module: Module, canary: Canary, packages: Path, first: int) -> None:
-        self._module, self._canary, self._packages, self._place = module, canary, packages, first
+    def __init__(self, module: Module, canary: Canary, packages: Path) -> None:
+        self._module, self._canary, self._packages = module, canary, packages
+        self.num_given = 0
+
+    @property
+    def is_through(self) -> bool:
+        """Whether it has given each trick."""
+        return self.num_given >= len(TRICKS)
 
     def answer(self, messages: Sequence[tuple[str, str]]) -> str:
-        kind = list(TRICKS)[self._place % len(TRICKS)]
-        self._place += 1
+        kind = list(TRICKS)[self.num_given % len(TRICKS)]
+        self.num_given += 1
         return TRICKS[kind](self._module, self._canary, self._packages)

@@ -4,7 +4,6 @@ import random
 import unicodedata
 
 import pytest
-
 from idna.core import (
     IDNABidiError,
     IDNAError,
@@ -94,9 +93,7 @@ def test_domains_may_have_253_octets():
     assert not valid_string_length("a" * 255, True)
 
 
-@pytest.mark.parametrize(
-    "call", [encode, decode, alabel, ulabel, check_label, check_nfc, check_bidi, uts46_remap]
-)
+@pytest.mark.parametrize("call", [encode, decode, alabel, ulabel, check_label, check_nfc, check_bidi, uts46_remap])
 def test_very_long_input(call):
     assert code_of(call, "a" * 1025) == "input_too_long"
 

@@ -6,7 +6,6 @@ import pickle
 import random
 
 import pytest
-
 from packaging.version import InvalidVersion, Version, _BaseVersion, normalize_pre, parse
 
 ORDERED = [
@@ -191,7 +190,16 @@ def test_public_and_local():
 
 @pytest.mark.parametrize(
     ("given", "wanted"),
-    [("alpha", "a"), ("BETA", "b"), ("c", "rc"), ("pre", "rc"), ("preview", "rc"), ("rev", "post"), ("r", "post"), ("X", "x")],
+    [
+        ("alpha", "a"),
+        ("BETA", "b"),
+        ("c", "rc"),
+        ("pre", "rc"),
+        ("preview", "rc"),
+        ("rev", "post"),
+        ("r", "post"),
+        ("X", "x"),
+    ],
 )
 def test_normalize_pre(given, wanted):
     assert normalize_pre(given) == wanted
@@ -295,9 +303,9 @@ def test_old_states_are_read():
 def test_named_parts_can_be_set():
     version = Version("1.0")
     hash(version)
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="private"):
         parts = Version("2!3rc4.post5.dev6+y")._version
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="private"):
         version._version = parts
     assert str(version) == "2!3rc4.post5.dev6+y"
     assert version == Version("2!3rc4.post5.dev6+y")
@@ -309,7 +317,7 @@ def test_other_kinds_of_versions():
     assert version == Other(key)
     assert version <= Other(key)
     assert version >= Other(key)
-    assert not version != Other(key)
+    assert (version != Other(key)) is False
     assert not version < Other(key)
     assert not version > Other(key)
     later = Other(Version("2.0")._key)
@@ -318,7 +326,7 @@ def test_other_kinds_of_versions():
     assert later > version
     assert later >= version
     assert not later <= version
-    assert not later == version
+    assert (later == version) is False
     assert hash(Other(key)) == hash(key)
     assert Other(1) < Other(2)
     assert Other(1) <= Other(1)
@@ -330,7 +338,7 @@ def test_other_kinds_of_versions():
 def test_other_things_are_not_compared(maker):
     version = maker()
     assert version != "1.0"
-    assert not version == 1
+    assert (version == 1) is False
     for compare in ("__lt__", "__le__", "__eq__", "__ge__", "__gt__", "__ne__"):
         assert getattr(version, compare)("1.0") is NotImplemented
     with pytest.raises(TypeError):

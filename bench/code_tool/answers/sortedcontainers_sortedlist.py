@@ -6,7 +6,6 @@ import pickle
 import random
 
 import pytest
-
 from sortedcontainers.sortedlist import SortedKeyList, SortedList, identity, recursive_repr
 
 
@@ -239,15 +238,15 @@ def test_delete_slices(kind):
 
 def test_what_is_refused():
     made = SortedList([1, 2])
-    with pytest.raises(NotImplementedError, match="sl.add"):
+    with pytest.raises(NotImplementedError, match=r"sl\.add"):
         made[0] = 5
     with pytest.raises(NotImplementedError, match="reversed"):
         made.reverse()
-    with pytest.raises(NotImplementedError, match="sl.add"):
+    with pytest.raises(NotImplementedError, match=r"sl\.add"):
         made.append(1)
-    with pytest.raises(NotImplementedError, match="sl.update"):
+    with pytest.raises(NotImplementedError, match=r"sl\.update"):
         made.extend([1])
-    with pytest.raises(NotImplementedError, match="sl.add"):
+    with pytest.raises(NotImplementedError, match=r"sl\.add"):
         made.insert(0, 1)
 
 
@@ -405,8 +404,8 @@ def test_sums_and_products(kind):
     make, order = kind
     made = make([3, 1, 2])
     for result, wanted in (
-        (made + [5, 0], [3, 1, 2, 5, 0]),
-        ([5, 0] + made, [3, 1, 2, 5, 0]),
+        (operator.add(made, [5, 0]), [3, 1, 2, 5, 0]),
+        (operator.add([5, 0], made), [3, 1, 2, 5, 0]),
         (made * 3, [3, 1, 2] * 3),
     ):
         assert list(result) == order(wanted)

@@ -7,7 +7,6 @@ from itertools import count as counting
 from itertools import islice
 
 import pytest
-
 from toolz.itertoolz import (
     accumulate,
     concat,
