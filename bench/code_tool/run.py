@@ -4,12 +4,12 @@
 
 FOLDER keeps the packages and the tools' environments, which pip installs there at the first run, and all that the tools
 write. Each tool is asked to write tests of each module, with the same endpoint behind it: a good, a lazy and a hostile
-model (scripts.py, tricks.py). What it leaves is then judged in two ways that are the same for all: by the mutants of
-`spiritsafe code tests`, which counts tests that hold each time and the mutants that these kill; and by mutmut, on its
-own mutants. "written" are the tests in answers/ without the four that a good model gives beside them: the most that can
-be had. A hostile answer tries to leave a mark in a folder that is none of its business, and to reach a port of this
-machine: the marks and connections that came about are listed, with whether the module's own package was changed.
-Tokens are counted by the endpoint, in the same way for all.
+model (scripts.py, tricks.py). What it leaves is then judged in two ways that are the same for all: as `spiritsafe code
+tests` judges, which counts tests that hold each time and the mutants that these kill, but on mutants that it has not
+seen while it chose tests; and by mutmut, on its own mutants. "by hand" are the tests in answers/ without the four that
+a good model gives beside them: the most that can be had. A hostile answer tries to leave a mark in a folder that is
+none of its business, and to reach a port of this machine: the marks and connections that came about are listed, with
+whether the module's own package was changed. Tokens are counted by the endpoint, in the same way for all.
 """
 
 from __future__ import annotations
@@ -25,17 +25,18 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from endpoint import CountingEndpoint
 from modules import MODULES, PINS, Module, digest_of, install_packages, make_project
 from peers import ASKED, REQUIRED, Tools, judge_by_mutmut, make_environments, versions, written_tests
 from scripts import GoodModel, HostileModel, LazyModel, Script, read_answers
-from spiritsafe.assist.languages.python import open_subjects
 from tricks import Canary
 
-from spiritsafe.assist.subject import Subject
+from spiritsafe import assist
 
 sys.path.append(str(Path(__file__).parents[1]))
 from machine import describe_machine
@@ -81,32 +82,47 @@ def test_names(texts: Sequence[str]) -> list[str]:
     ]
 
 
-def judge(subject: Subject, texts: Sequence[str]) -> dict[str, Any]:
-    """By our own mutants, the files together as one."""
-    if not texts:
-        return {"tests": 0, "valid": 0, "mutants": len(subject.mutants), "killed": 0, "coverage": 0.0, "invalid": {}}
-    kills = subject.examine(subject.joined(texts))
-    return {
-        "tests": len(kills.tests),
-        "valid": len(kills.valid),
-        "mutants": len(subject.mutants),
-        "killed": len(kills.killed_by),
-        "not_run": len(kills.not_run),
-        "coverage": kills.coverage,
-        "invalid": dict(kills.invalid),
-        **({"broken": kills.broken} if kills.broken else {}),
-    }
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """Our own: a module, and mutants of it that no tool has seen."""
+
+    subject: assist.Subject
+    programs: tuple[str, ...]
+
+    def together(self, texts: Sequence[str]) -> dict[str, Any]:
+        """What files of tests are worth as one."""
+        if not texts:
+            return {"tests": 0, "valid": 0, "mutants": len(self.programs), "killed": 0, "coverage": 0.0}
+        kills = self.subject.judge(self.subject.joined(texts), self.programs)
+        return {
+            "tests": len(kills.tests),
+            "valid": len(kills.valid),
+            "mutants": len(self.programs),
+            "killed": len(kills.killed_by),
+            "not_run": len(kills.not_run),
+            "coverage": kills.coverage,
+            "invalid": {name: why[:100] for name, why in kills.invalid.items()},
+            **({"broken": kills.broken[:200]} if kills.broken else {}),
+        }
+
+    def apart(self, texts: Sequence[str]) -> dict[str, Any]:
+        """As :meth:`together`, each file by itself, so that one cannot spoil what is known of another."""
+        killed: set[int] = set()
+        tests = valid = 0
+        for text in texts:
+            kills = self.subject.judge(text, self.programs)
+            killed |= set(kills.killed_by)
+            tests, valid = tests + len(kills.tests), valid + len(kills.valid)
+        return {"tests": tests, "valid": valid, "mutants": len(self.programs), "killed": len(killed)}
 
 
-def judge_apart(subject: Subject, texts: Sequence[str]) -> dict[str, Any]:
-    """As :func:`judge`, each file by itself, so that one cannot spoil what is known of another."""
-    killed: set[int] = set()
-    tests = valid = 0
-    for text in texts:
-        kills = subject.examine(text)
-        killed |= set(kills.killed_by)
-        tests, valid = tests + len(kills.tests), valid + len(kills.valid)
-    return {"tests": tests, "valid": valid, "mutants": len(subject.mutants), "killed": len(killed)}
+def judge_of(path: Path, *, seen: int, count: int) -> Judge:
+    """Of one file: ``seen`` is how many mutants our tool draws, ``count`` how many others are judged by."""
+    subject = assist.subjects_at(path, most_mutants=seen, seed=0)[0]
+    known = {mutant.source for mutant in subject.mutants}
+    every = assist.subjects_at(path, most_mutants=100_000, seed=0)[0].mutants
+    others = [mutant.source for mutant in every if mutant.source not in known]
+    return Judge(subject=subject, programs=tuple(Random(0).sample(others, min(count, len(others)))))
 
 
 def run_tool(
@@ -198,17 +214,17 @@ def main() -> None:
         if args.modules and module.package not in args.modules:
             continue
         home = make_project(tools.packages, module, args.folder / "judged" / module.key)
-        subject = open_subjects(home / module.path, most_mutants=args.mutants, seed=0)[0]
+        judge = judge_of(home / module.path, seen=args.mutants, count=args.judged)
         answers = read_answers(module)
         written = [answers.text([test.name for test in answers.tests if not test.beside])]
-        entries = {"written": {"by hand": {"judged": judge(subject, written)}}}
+        entries = {"written": {"by hand": {"judged": judge.together(written)}}}
         for kind in args.models:
             entries[kind] = {}
             for tool in args.tools:
                 if kind == "hostile" and tool != "spiritsafe" and module.package not in args.hostile_peers:
                     continue
                 entries[kind][tool], texts = run_tool(tools, tool, kind, module, endpoint, args)
-                entries[kind][tool]["judged"] = (judge_apart if kind == "hostile" else judge)(subject, texts)
+                entries[kind][tool]["judged"] = (judge.apart if kind == "hostile" else judge.together)(texts)
                 if args.mutmut != "none" and kind != "hostile" and texts:
                     folder = args.folder / "mutmut" / tool / kind / module.key
                     entries[kind][tool]["mutmut"] = judge_by_mutmut(tools, module, folder, texts, only=args.mutmut)
@@ -222,7 +238,9 @@ def main() -> None:
     if args.out:
         machine = describe_machine()
         said = {"packages": PINS, "tools": {tool: versions(tools, tool) for tool in needed}, "machine": machine}
-        settings = {name: getattr(args, name) for name in ("budget", "mutants", "mutmut", "limit", "hostile_peers")}
+        settings = {
+            name: getattr(args, name) for name in ("budget", "mutants", "judged", "mutmut", "limit", "hostile_peers")
+        }
         text = json.dumps({**said, "settings": settings, "results": results}, indent=1)
         args.out.write_text(text.replace(str(args.folder), "FOLDER") + "\n", "utf-8")
 
