@@ -217,7 +217,9 @@ def main() -> None:
         judge = judge_of(home / module.path, seen=args.mutants, count=args.judged)
         answers = read_answers(module)
         written = [answers.text([test.name for test in answers.tests if not test.beside])]
-        entries = {"written": {"by hand": {"judged": judge.together(written)}}}
+        entries: dict[str, Any] = {"written": {"by hand": {"judged": judge.together(written)}}}
+        if untrue := entries["written"]["by hand"]["judged"]["invalid"]:  # the gate
+            raise SystemExit(f"answers/{module.key}.py does not hold: {untrue}")
         for kind in args.models:
             entries[kind] = {}
             for tool in args.tools:
