@@ -54,6 +54,15 @@ class Tools:
         return str(self.environments / tool / "bin" / name)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Asking:
+    """What a tool may spend where it can be told: questions and mutants of a module; and whether the worst is asked."""
+
+    budget: int
+    mutants: int
+    hostile: bool
+
+
 def make_environments(folder: Path, tools: Sequence[str]) -> None:
     """Each tool's own, by pip; once."""
     for tool in tools:
@@ -92,31 +101,41 @@ def run(command: Sequence[str], folder: Path, limit_s: float, environment: Mappi
     return Ran(code=code, seconds=seconds, said=log.read_text("utf-8", errors="replace")[-2000:])
 
 
-def ask_spiritsafe(tools: Tools, module: Module, project: Path, url: str, *, budget: int, mutants: int) -> Ran:
+def ask_spiritsafe(tools: Tools, module: Module, project: Path, url: str, asking: Asking) -> Ran:
     """Our own tool, as it comes; what it wrote lies in ``out``."""
     command = [sys.executable, "-m", "spiritsafe", "code", "tests", module.path, "--json", "--out", "out"]
-    command += ["--endpoint", url, "--endpoint-model", "scripted", "--budget", str(budget), "--mutants", str(mutants)]
+    command += [
+        "--endpoint",
+        url,
+        "--endpoint-model",
+        "scripted",
+        "--budget",
+        str(asking.budget),
+        "--mutants",
+        str(asking.mutants),
+    ]
     ours = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
     return run(command, project, tools.limit_s, {**KEY, **ours})
 
 
-def ask_coverup(tools: Tools, module: Module, project: Path, url: str, *, budget: int, mutants: int) -> Ran:
+def ask_coverup(tools: Tools, module: Module, project: Path, url: str, asking: Asking) -> Ran:
     """CoverUp; what it wrote lies in ``tests``. It has no budget of questions: three a piece of code, as it comes.
 
-    It runs two of its tests at once, not 50, and each file's tests in one process: on two cores, as it comes, most
-    answers run into its limit of a minute.
+    It runs two of its tests at once, not 50; and only beside the hostile model each test in a process of its own, as it
+    comes: on two cores most answers would run into its limit of a minute.
     """
     command = [tools.script("coverup", "coverup"), "--model", "openai/gpt-4.1", "--package-dir", module.package]
-    command += ["--tests-dir", "tests", "--max-concurrency", "2", "--no-isolate-tests", module.path]
+    command += ["--tests-dir", "tests", "--max-concurrency", "2", module.path]
+    command += [] if asking.hostile else ["--no-isolate-tests"]
     local = {"OPENAI_BASE_URL": url, "OPENAI_API_BASE": url, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     return run(command, project, tools.limit_s, {**KEY, **local})
 
 
-def ask_codocs(tools: Tools, module: Module, project: Path, url: str, *, budget: int, mutants: int) -> Ran:
+def ask_codocs(tools: Tools, module: Module, project: Path, url: str, asking: Asking) -> Ran:
     """codocs; what it wrote lies in ``out/tests``. A round is a question."""
     command = [tools.script("codocs", "codocs"), "testgen", ".", "-o", "out", "--files", module.path]
     command += ["--model", "scripted", "--max-file-lines", "5000", "--source-lang", "python", "--refresh-llm"]
-    command += ["--test-rounds", str(budget), "--mutants", str(mutants)]
+    command += ["--test-rounds", str(asking.budget), "--mutants", str(asking.mutants)]
     return run(command, project, tools.limit_s, {**KEY, "OPENAI_BASE_URL": url, "HOME": str(project / "home")})
 
 

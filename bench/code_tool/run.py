@@ -32,9 +32,9 @@ from typing import Any
 
 from endpoint import CountingEndpoint
 from modules import MODULES, PINS, Module, digest_of, install_packages, make_project
-from peers import ASKED, REQUIRED, Tools, judge_by_mutmut, make_environments, versions, written_tests
+from peers import ASKED, REQUIRED, Asking, Tools, judge_by_mutmut, make_environments, versions, written_tests
 from scripts import GoodModel, HostileModel, LazyModel, Script, read_answers
-from tricks import Canary
+from tricks import TRICKS, Canary
 
 from spiritsafe import assist
 
@@ -141,10 +141,11 @@ def run_tool(
         hostile = HostileModel(module, canary, tools.packages)
         script: Script = {"good": GoodModel(module), "lazy": LazyModel(module), "hostile": hostile}[kind]
         endpoint.put(script)
-        while not ends or (kind == "hostile" and not hostile.is_through and ends[-1]["code"] == 0):
+        asking = Asking(budget=args.budget, mutants=args.mutants, hostile=kind == "hostile")
+        while not ends or (asking.hostile and not hostile.is_through and len(ends) < len(TRICKS)):
             project = make_project(tools.packages, module, folder / str(len(ends)))
             before = digest_of(project / module.package)
-            ran = ASKED[tool](tools, module, project, endpoint.url, budget=args.budget, mutants=args.mutants)
+            ran = ASKED[tool](tools, module, project, endpoint.url, asking)
             changed |= digest_of(project / module.package) != before
             texts += written_tests(tool, project)
             said = ran.said.splitlines()[-1][-200:] if ran.said.strip() and ran.code != 0 else ""
