@@ -90,14 +90,15 @@ def run(command: Sequence[str], folder: Path, limit_s: float, environment: Mappi
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        code: int | None = None
         try:
-            code: int | None = process.wait(limit_s)
-        except subprocess.TimeoutExpired:
-            code = None
-        seconds = time.monotonic() - began
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+            with suppress(subprocess.TimeoutExpired):
+                code = process.wait(limit_s)
+            seconds = time.monotonic() - began
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     return Ran(code=code, seconds=seconds, said=log.read_text("utf-8", errors="replace")[-2000:])
 
 

@@ -23,7 +23,7 @@ import socket
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,8 +139,8 @@ def run_tool(
     changed = False
     with listening(folder / "canary") as (canary, heard):
         hostile = HostileModel(module, canary, tools.packages)
-        script: Script = {"good": GoodModel(module), "lazy": LazyModel(module), "hostile": hostile}[kind]
-        endpoint.put(script)
+        scripts: dict[str, Script] = {"good": GoodModel(module), "lazy": LazyModel(module), "hostile": hostile}
+        endpoint.put(scripts[kind])
         asking = Asking(budget=args.budget, mutants=args.mutants, hostile=kind == "hostile")
         while not ends or (asking.hostile and not hostile.is_through and len(ends) < len(TRICKS)):
             project = make_project(tools.packages, module, folder / str(len(ends)))
@@ -167,24 +167,55 @@ def run_tool(
     return result, texts
 
 
-def show(results: dict[str, Any]) -> None:
-    """The table: tests kept, those that hold each time, mutants killed by our judge and by mutmut's."""
-    heads = ("model", "module", "by", "kept", "hold", "killed", "mutmut", "seconds", "tokens")
-    rows = [heads]
+def row_of(one: Mapping[str, Any]) -> dict[str, float]:
+    """What is added up over the modules: of mutmut's mutants those of the modules where it says something."""
+    judged, mutmut = one["judged"], one.get("mutmut", {})
+    return {
+        "kept": one.get("kept", judged["tests"]),
+        "hold": judged["valid"],
+        "killed": judged["killed"],
+        "mutants": judged["mutants"],
+        "killed_by_mutmut": mutmut.get("killed", 0),
+        "mutants_of_mutmut": mutmut.get("mutants", 0),
+        "refused_by_mutmut": int("refused" in mutmut),
+        "seconds": one.get("seconds", 0),
+        "tokens": one.get("tokens_in", 0) + one.get("tokens_out", 0),
+    }
+
+
+def sums_of(results: Mapping[str, Any]) -> dict[str, dict[str, dict[str, float]]]:
+    """Over the modules, of each model and tool."""
+    sums: dict[str, dict[str, dict[str, float]]] = {}
+    for kind, by_module in results.items():
+        for by_tool in by_module.values():
+            for tool, one in by_tool.items():
+                so_far = sums.setdefault(kind, {}).setdefault(tool, {"modules": 0})
+                for name, value in {"modules": 1, **row_of(one)}.items():
+                    so_far[name] = round(so_far.get(name, 0) + value, 1)
+    return sums
+
+
+def show(results: Mapping[str, Any]) -> None:
+    """The table: tests kept, those that hold each time, mutants killed by our judge and by mutmut's; and the sums."""
+    rows: list[tuple[str, ...]] = [("model", "module", "by", "kept", "hold", "killed", "mutmut", "seconds", "tokens")]
+
+    def add(kind: str, path: str, tool: str, row: Mapping[str, float]) -> None:
+        killed = [f"{row['killed']:g}/{row['mutants']:g}", f"{row['killed_by_mutmut']:g}/{row['mutants_of_mutmut']:g}"]
+        if row["refused_by_mutmut"]:
+            killed[1] += f" ({row['refused_by_mutmut']:g} refused)"
+        ends = f"{row['seconds']:.0f}", f"{row['tokens']:.0f}"
+        rows.append((kind, path, tool, f"{row['kept']:g}", f"{row['hold']:g}", *killed, *ends))
+
     for kind, by_module in results.items():
         for path, by_tool in by_module.items():
             for tool, one in by_tool.items():
-                judged, mutmut = one["judged"], one.get("mutmut", {})
-                by_mutmut = (
-                    f"{mutmut['killed']}/{mutmut['mutants']}" if "killed" in mutmut else mutmut.get("refused", "-")
-                )
-                tokens = one.get("tokens_in", 0) + one.get("tokens_out", 0)
-                cells = [kind, path, tool, one.get("kept", judged["tests"]), judged["valid"]]
-                cells += [f"{judged['killed']}/{judged['mutants']}", by_mutmut[:20], one.get("seconds", "-"), tokens]
-                rows.append(tuple(map(str, cells)))
+                add(kind, path, tool, row_of(one))
+    for kind, by_tool in sums_of(results).items():
+        for tool, row in by_tool.items():
+            add(kind, f"{row['modules']:g} modules", tool, row)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for cells in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
 
 
 def main() -> None:
@@ -202,6 +233,7 @@ def main() -> None:
     parser.add_argument(
         "--mutmut", default="", help="Of mutmut's mutants those whose name ends so, as in *7; none: no."
     )
+    parser.add_argument("--judged", type=int, default=200, help="Other mutants of a module, for our judge.")
     parser.add_argument("--limit", type=float, default=900.0, help="Seconds for one tool on one module.")
     args = parser.parse_args()
     args.folder = args.folder.resolve()
@@ -244,7 +276,7 @@ def main() -> None:
         settings = {
             name: getattr(args, name) for name in ("budget", "mutants", "judged", "mutmut", "limit", "hostile_peers")
         }
-        text = json.dumps({**said, "settings": settings, "results": results}, indent=1)
+        text = json.dumps({**said, "settings": settings, "sums": sums_of(results), "results": results}, indent=1)
         args.out.write_text(text.replace(str(args.folder), "FOLDER") + "\n", "utf-8")
 
 
