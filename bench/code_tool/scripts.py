@@ -64,10 +64,9 @@ def read_answers(module: Module) -> WrittenTests:
     source = (ANSWERS / f"{module.key}.py").read_text("utf-8")
     lines, tests, head, begin = source.splitlines(), [], [], 0
     for node in ast.parse(source).body:
-        is_test = isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
         first = min([node.lineno, *(mark.lineno for mark in getattr(node, "decorator_list", []))]) - 1
         text = "\n".join(lines[first : node.end_lineno])
-        if is_test:
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
             said = "\n".join(lines[begin:first])
             names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
             names |= {part.attr for part in ast.walk(node) if isinstance(part, ast.Attribute)}
