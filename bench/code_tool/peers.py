@@ -195,4 +195,4 @@ def versions(tools: Tools, tool: str) -> dict[str, str]:
         [tools.script(tool, "python"), "-m", "pip", "list", "--format", "json"], capture_output=True, check=True
     ).stdout
     names = {re.split(r"[<=>]", pin)[0] for pin in REQUIRED[tool]} | {"pytest"}
-    return {row["name"]: row["version"] for row in json.loads(listed) if row["name"] in names}
+    return {row["name"]: row["version"] for row in json.loads(listed) if row["name"].lower() in names}
