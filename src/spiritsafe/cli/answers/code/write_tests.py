@@ -40,7 +40,7 @@ REPORT = "report.json"
     "--budget", type=click.IntRange(1, 1000), default=6, show_default=True, help="Questions for each file, at most."
 )
 @click.option(
-    "--mutants", type=click.IntRange(1, 100_000), default=200, show_default=True, help="Faults of each file, at most."
+    "--mutants", type=click.IntRange(1, 100_000), default=300, show_default=True, help="Faults of each file, at most."
 )
 @click.option("--temperature", type=click.FloatRange(0.0, 10.0), default=0.7, show_default=True)
 @click.option(
