@@ -12,7 +12,7 @@ from typing import final
 from spiritsafe.core.records import Problem, Status, Verdict
 from spiritsafe.tasks.code.hacks import solution_hacks
 from spiritsafe.tasks.code.labelled import fenced, right_code, wrong_code
-from spiritsafe.tasks.code.languages.signature import CodeValue
+from spiritsafe.tasks.code.languages.signature import PYTHON_TYPES, CodeValue
 from spiritsafe.tasks.code.languages.trial import Failure
 from spiritsafe.tasks.code.lively import lively_mutants
 from spiritsafe.tasks.code.machine import SandboxedVerifier
@@ -98,16 +98,23 @@ def labelled_solutions(exam: Exam, key: str) -> list[LabelledAnswers]:
     return [*right_code(exam.gold, rewritten(exam.gold, language.name), language), *wrong]
 
 
-def solve_question(exam: Exam, statement: str, examples: Sequence[tuple[Sequence[CodeValue], CodeValue]]) -> str:
+def solve_question(
+    exam: Exam, statement: str, examples: Sequence[tuple[Sequence[CodeValue], CodeValue]], *, is_brief: bool = False
+) -> str:
     """What a model is asked.
 
     Args:
         exam: The exercise.
         statement: What the function computes.
         examples: Arguments and results to show.
+        is_brief: One line instead of the heading in that language, and not how to answer.
     """
     language = exam.language
     lines = f"\n\nExamples:\n{example_lines(exam.signature, examples)}" if examples else ""
+    if is_brief:
+        parameters = ", ".join(f"{name}: {PYTHON_TYPES[kind]}" for name, kind in exam.signature.parameters)
+        heading = f"{exam.signature.name}({parameters}) -> {PYTHON_TYPES[exam.signature.result]}"
+        return f"{language.title}: {heading}\n{statement}{lines}"
     return (
         f"Write a function in {language.title}.\n\n{statement}\n\n"
         f"```{language.fences[0]}\n{language.skeleton(exam.signature).rstrip()}\n```{lines}\n\n"

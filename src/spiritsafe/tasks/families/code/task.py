@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from random import Random
-from typing import Any, final
+from typing import Any, Literal, final
 
 from pydantic import Field
 
@@ -53,10 +53,13 @@ class SolveKnobs(CodeKnobs):
 
     Attributes:
         examples: How many the question shows.
+        question: "brief" names the language and the function in one line instead of showing its heading, for small
+            models that are trained on the answers' form.
         partial: A wrong answer scores the share of inputs for which it is right.
     """
 
     examples: int = Field(default=3, ge=0, le=10)
+    question: Literal["", "brief"] = ""
     partial: bool = False
 
 
@@ -197,7 +200,7 @@ class SolveTask(CodeTask):
         exercise = template.exercise(settings)
         seed = derive_seed(0, "code examples", template.canonical_text(settings))
         shown = exercise.examples(Random(seed), self._knobs.examples)
-        question = solve.solve_question(exam, statement, shown)
+        question = solve.solve_question(exam, statement, shown, is_brief=self._knobs.question == "brief")
         return question, f"```{exam.language.fences[0]}\n{exam.gold.rstrip()}\n```"
 
     def gold(self, problem: Problem) -> str:

@@ -84,6 +84,22 @@ def test_knobs_change_the_question_as_they_say() -> None:
     assert len(many.facts["tests"]) == 9  # type: ignore[arg-type]  # a list
 
 
+@pytest.mark.parametrize(("language", "title"), [("python", "Python"), ("fortran", "Fortran"), ("cobol", "COBOL")])
+def test_a_brief_question_is_a_line_and_the_statement(language: str, title: str) -> None:
+    spec = f"code:solve?language={language}&templates=in_band&examples=0"
+    (brief,) = load_task(f"{spec}&question=brief").problems("train", seed=1, count=1)
+    (whole,) = load_task(spec).problems("train", seed=1, count=1)
+    first, statement = brief.messages[0].content.split("\n")
+    assert first == f"{title}: is_chosen(x: int) -> bool"
+    assert statement in whole.messages[0].content
+    assert (brief.canonical_text, brief.solution) == (whole.canonical_text, whole.solution)
+    assert "question" not in whole.task  # names of tasks that do not set it stay as they were
+    (shown,) = load_task(f"{spec.replace('examples=0', 'examples=2')}&question=brief").problems(
+        "train", seed=1, count=1
+    )
+    assert shown.messages[0].content.count(" gives ") == 2
+
+
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
@@ -96,6 +112,7 @@ def test_knobs_change_the_question_as_they_say() -> None:
         ("code:solve?inputs=201", "inputs"),
         ("code:solve?examples=11", "examples"),
         ("code:solve?examples=-1", "examples"),
+        ("code:solve?question=short", "question"),
         ("code:solve?mutants=5", "mutants"),
         ("code:tests?examples=3", "examples"),
         ("code:tests?inputs=10", "inputs"),
