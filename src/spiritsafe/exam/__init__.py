@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from spiritsafe.exam.results.claims import check_reached
     from spiritsafe.exam.results.labels import full_labels
     from spiritsafe.exam.results.reach import Reach
-    from spiritsafe.exam.results.scores import right_answers
+    from spiritsafe.exam.results.scores import right_answers, right_by_stratum
     from spiritsafe.exam.review.dispute import accept_dispute, file_dispute, reject_dispute
     from spiritsafe.exam.review.published_answers import OPENED_FILE
     from spiritsafe.exam.review.retire import load_opened, open_paper, publish_answers
@@ -89,7 +89,8 @@ __all__ = [
     "load_opened", "load_paper", "load_practice", "load_private", "load_rerun", "load_revealed", "memory",
     "one_a_model", "open_paper", "outlook", "overlap", "paired_rows", "publish_answers", "read_foreign",
     "read_inspect_log", "read_lm_eval_samples", "read_run", "register", "registration_states", "registrations_of",
-    "reissue", "reject_dispute", "require_verified", "rerun", "reveal", "right_answers", "run_steps", "score_practice",
-    "seal", "separation_words", "shorter_statement", "sign_off", "sit", "summarise", "task_of_paper", "trust_lines",
-    "trust_page", "unconfirmed", "verification_of", "verify", "withdraw", "write_practice",
+    "reissue", "reject_dispute", "require_verified", "rerun", "reveal", "right_answers", "right_by_stratum",
+    "run_steps", "score_practice", "seal", "separation_words", "shorter_statement", "sign_off", "sit", "summarise",
+    "task_of_paper", "trust_lines", "trust_page", "unconfirmed", "verification_of", "verify", "withdraw",
+    "write_practice",
 ]  # fmt: skip

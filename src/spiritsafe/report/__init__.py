@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         ExamPart,
         ExamScore,
         Outcomes,
+        PartScore,
         PublicHalf,
         SeedsTogether,
         VerificationStep,
@@ -70,9 +71,9 @@ else:
 __all__ = [
     "CURVE_SUFFIXES", "AccuracyPoint", "Arm", "ArmKind", "CertificateReference", "DataInfo", "ExamPart", "ExamScore",
     "FileFigures", "Inputs", "LossPoint", "MadeRow", "Measured", "MeasuredCurve", "MeasuredUnit", "MemoryUse",
-    "Outcomes", "PassPoint", "PublicHalf", "Reinforced", "ReportData", "RewardRun", "Role", "RoundPoint", "RunInfo",
-    "Rung", "SeedsTogether", "Source", "Stage", "TraceCounts", "TrainingCurve", "Transcript", "VerificationStep",
-    "VerificationSummary", "Versus", "build_compute_page", "build_compute_svg", "build_report", "build_trust_page",
-    "compute_section", "compute_table", "count_text", "memory_text", "nats_range", "nats_value", "score_text",
-    "share_text", "speed_text", "terminal_summary", "write_compute", "write_report", "write_trust_page",
+    "Outcomes", "PartScore", "PassPoint", "PublicHalf", "Reinforced", "ReportData", "RewardRun", "Role", "RoundPoint",
+    "RunInfo", "Rung", "SeedsTogether", "Source", "Stage", "TraceCounts", "TrainingCurve", "Transcript",
+    "VerificationStep", "VerificationSummary", "Versus", "build_compute_page", "build_compute_svg", "build_report",
+    "build_trust_page", "compute_section", "compute_table", "count_text", "memory_text", "nats_range", "nats_value",
+    "score_text", "share_text", "speed_text", "terminal_summary", "write_compute", "write_report", "write_trust_page",
 ]  # fmt: skip

@@ -19,7 +19,7 @@ from spiritsafe.report.sections.ladder import key_figures, ladder_section
 from spiritsafe.report.sections.lineage import staircase_section
 from spiritsafe.report.sections.making import curves_section, inputs_section, memory_section, stages_section
 from spiritsafe.report.sections.measured import measured_sections
-from spiritsafe.report.sections.results import outcomes_section, public_section
+from spiritsafe.report.sections.results import outcomes_section, parts_section, public_section
 from spiritsafe.report.sections.rewards import rewards_section
 from spiritsafe.report.sections.transcripts import transcripts_section
 from spiritsafe.report.sections.verification import lineage_section, run_section, verify_section
@@ -31,6 +31,7 @@ _CONTENTS = (
     ("steps", "Step by step"),
     ("rewards", "Learning by reward"),
     ("measured", "Measured"),
+    ("parts", "Part by part"),
     ("public", "Public and sealed"),
     ("outcomes", "Every problem"),
     ("inputs", "What went in"),
@@ -57,6 +58,7 @@ def build_report(data: ReportData) -> str:
             staircase_section(data),
             rewards_section(data),
             *measured_sections(data),
+            parts_section(data),
             public_section(data),
             outcomes_section(data),
             inputs_section(data),
@@ -117,6 +119,7 @@ def _contents(data: ReportData) -> list[tuple[str, str]]:
         "steps": data.made or any(exam.versus for exam in data.exams),
         "rewards": data.reinforced,
         "measured": data.measured or data.compute,
+        "parts": any(score.parts for exam in data.exams for score in exam.scores),
         "public": data.exams,
         "outcomes": data.exams,
     }

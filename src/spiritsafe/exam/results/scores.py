@@ -90,6 +90,14 @@ def right_answers(outcomes: Sequence[Outcome], half: Half) -> list[int]:
     return [right[index] for index in sorted(right)]
 
 
+def right_by_stratum(outcomes: Sequence[Outcome], header: PaperHeader, half: Half) -> dict[str, list[int]]:
+    """Right answers for each problem of a half that was asked, by the name of its stratum, in bank order."""
+    right = right_by_place([outcome for outcome in outcomes if outcome.half == half])
+    return {
+        stratum.name: [right[place] for place in places if place in right] for stratum, places in stratum_ranges(header)
+    }
+
+
 def _nothing(low: float, method: str) -> Estimate:
     """What is known of a share, or a difference of shares, of which nothing was asked."""
     return Estimate(value=0.0, low=low, high=1.0, confidence=0.95, n=0, method=method)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from spiritsafe.core.files.atomic import read_json
 from spiritsafe.core.records import instant
-from spiritsafe.exam import compare, right_answers
+from spiritsafe.exam import compare, right_answers, right_by_stratum
 from spiritsafe.exam.records import Certificate, ExamResult, Half, PublicPaper
 from spiritsafe.pipeline.context import RunContext
 from spiritsafe.pipeline.recipe.graph import Node, models_of, siblings_of
@@ -25,6 +25,7 @@ from spiritsafe.report import (
     ExamPart,
     ExamScore,
     Outcomes,
+    PartScore,
     PublicHalf,
     SeedsTogether,
     VerificationStep,
@@ -78,6 +79,18 @@ def exam_score(recipe: Recipe, node: Node, certificates: Certificates) -> ExamSc
             statement=result.gap_statement,
             gain_statement=None if comparison is None else comparison.statement,
         ),
+        parts=_parts(mine),
+    )
+
+
+def _parts(certificate: Certificate) -> tuple[PartScore, ...]:
+    """Of an exam over several tasks."""
+    right = right_by_stratum(certificate.result.outcomes, certificate.paper, "sealed")
+    trials, confidence = certificate.registration.num_tries, certificate.result.sealed.accuracy.confidence
+    return tuple(
+        PartScore(part=name, sealed=score_interval(answers, trials=trials, confidence=confidence))
+        for name, answers in right.items()
+        if answers
     )
 
 

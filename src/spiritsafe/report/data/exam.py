@@ -11,7 +11,7 @@ from typing import Self, final
 
 from pydantic import Field, model_validator
 
-from spiritsafe.core.records import Record
+from spiritsafe.core.records import Record, omit_default
 from spiritsafe.exam.records import Half, OutcomeStatus, Promise, Separation
 from spiritsafe.report.data.learning import Versus
 from spiritsafe.stats import Estimate, GapTest
@@ -34,6 +34,19 @@ class PublicHalf(Record):
 
 
 @final
+class PartScore(Record):
+    """What one model scored on one part of a mixed exam.
+
+    Attributes:
+        part: The task, as the paper names it.
+        sealed: Score on its sealed problems.
+    """
+
+    part: str
+    sealed: Estimate
+
+
+@final
 class ExamScore(Record):
     """What one model scored in one exam.
 
@@ -46,6 +59,7 @@ class ExamScore(Record):
         gain: Against what it was made from, on the same problems, paired.
         gain_kept: Share of the teacher's gain over the base that a student kept.
         public: None when the paper had no public half.
+        parts: Of an exam over several tasks each one's score.
     """
 
     model: str
@@ -56,6 +70,7 @@ class ExamScore(Record):
     gain: Estimate | None = None
     gain_kept: Estimate | None = None
     public: PublicHalf | None = None
+    parts: tuple[PartScore, ...] = omit_default(())
 
     @model_validator(mode="after")
     def _says_against_what(self) -> Self:
@@ -68,6 +83,7 @@ class ExamScore(Record):
         yield from (found for found in (self.sealed, self.change, self.gain, self.gain_kept) if found)
         if self.public:
             yield from (self.public.score, self.public.gap.gap)
+        yield from (part.sealed for part in self.parts)
 
 
 @final

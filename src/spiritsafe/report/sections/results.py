@@ -1,4 +1,4 @@
-"""What sittings say beyond the score: public against sealed, and every problem accounted for.
+"""What sittings say beyond the score: public against sealed, part by part, and every problem accounted for.
 
 In: :class:`ReportData`. Out: sections, in which each exam has its part; nothing where the recipe has no exam.
 """
@@ -15,6 +15,7 @@ from spiritsafe.report.html.tables import numeric, plain, table, wide
 from spiritsafe.report.numbers import change_range, change_text, change_value, count_text, score_text
 from spiritsafe.report.sections.exams import exam_anchor, exam_title
 from spiritsafe.report.text.headline import base_name, confidence_text, gap_sentence
+from spiritsafe.report.text.parts import part_labels
 
 _STATUSES: tuple[OutcomeStatus, ...] = ("correct", "wrong", "unparsed", "truncated", "refused", "error", "unscored")
 
@@ -69,6 +70,27 @@ def _public(data: ReportData, exam: ExamPart) -> list[Html | None]:
         for rung, score in data.sat(exam)
     ]
     return [exam_title(data, exam), chart, tag("ul", *said, class_="findings")]
+
+
+def parts_section(data: ReportData) -> Html | None:
+    """Scores on each task of exams over several; None without such an exam."""
+    exams = [exam for exam in data.exams if any(score.parts for score in exam.scores)]
+    if not exams:
+        return None
+    lead = "Sealed scores on each part of the paper: fewer problems, so wider intervals than the whole's."
+    parts = [part for exam in exams for part in _parts(data, exam)]
+    return section("parts", "Part by part", paragraph(lead, class_="lead"), *parts)
+
+
+def _parts(data: ReportData, exam: ExamPart) -> list[Html | None]:
+    names = list(dict.fromkeys(part.part for score in exam.scores for part in score.parts))
+    rows: list[list[object]] = []
+    for rung, score in data.sat(exam):
+        found = {part.part: score_text(part.sealed) for part in score.parts}
+        rows.append([tag("span", rung.name, class_="model"), *(found.get(name, "") for name in names)])
+    columns = plain("Model") + numeric(*part_labels(names))
+    caption = f"Sealed score on each part of {exam.name}" if len(data.exams) > 1 else "Sealed score on each part"
+    return [exam_title(data, exam), table(columns, rows, caption=caption)]
 
 
 def outcomes_section(data: ReportData) -> Html | None:

@@ -17,6 +17,7 @@ from spiritsafe.exam.results.scores import (
     gap_statement,
     memory_statement,
     right_answers,
+    right_by_stratum,
     score_outcomes,
     strata_of_halves,
 )
@@ -213,6 +214,23 @@ def test_the_gap_is_tested_within_strata(tmp_path):
     gap = score_outcomes(outcomes, header, stage.register(ToyModel())).gap
     assert gap.test == "randomisation test, within strata, exact"
     assert gap.p_value == 1.0  # within strata every cut gives the same: nothing to be surprised at
+
+
+def test_right_answers_stand_under_their_stratum(tmp_path):
+    stage = make_stage(tmp_path, count=24, task=load_task("mix:arith:sums|arith:products*2"))
+    header, kinds = stage.paper.header, halves(stage.paper.header)
+    right = {place for place in range(24) if place % 3 == 0}
+    outcomes = tuple(one_outcome(index, kinds[index], index in right) for index in range(24) if index != 23)
+    for half in ("public", "sealed"):
+        found = right_by_stratum(outcomes, header, half)
+        start = 0
+        for stratum in header.strata:
+            places = [p for p in range(start, start + stratum.num_problems) if kinds[p] == half and p != 23]
+            assert found[stratum.name] == [int(place in right) for place in places]
+            start += stratum.num_problems
+        assert [one for answers in found.values() for one in answers] == right_answers(outcomes, half)
+    whole = make_stage(tmp_path / "whole", count=4, task=load_task("arith:sums")).paper.header
+    assert right_by_stratum(outcomes, whole, "sealed") == {}
 
 
 class TwinTask(ToyTask):

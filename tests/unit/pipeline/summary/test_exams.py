@@ -10,6 +10,7 @@ from told_certificates import certificates_of as told
 from told_certificates import right_of
 
 from spiritsafe.exam import load_certificate
+from spiritsafe.exam.records.paper import Stratum
 from spiritsafe.pipeline.recipe.schema import ExamRecipe
 from spiritsafe.pipeline.summary.exams import certificates_of, exam_part, exam_score, seeds_together, speed_of
 from spiritsafe.stats import gain_kept, paired_difference, score_interval
@@ -37,6 +38,21 @@ def test_scores_are_held_against_the_root_the_start_and_the_teacher(tiny_run: Pa
         assert score.gain_kept == kept, name
         assert score.public is not None
         assert (score.public.gain_statement is None) == (root is None)
+
+
+def test_an_exam_over_several_tasks_has_scores_part_by_part(tiny_run: Path, tmp_path: Path) -> None:
+    recipe, issued = context_after(tiny_run, tmp_path).recipe, told(tiny_run)
+    mine = issued["teacher"]
+    node, header = recipe.node("teacher"), mine.paper
+    assert exam_score(recipe, node, {"teacher": mine}).parts == ()
+    sizes = {"arith:sums": 7, "arith:products": header.num_problems - 7}
+    strata = tuple(Stratum(name=name, task=name, num_problems=size, num_public=0) for name, size in sizes.items())
+    mixed = mine.model_copy(update={"paper": header.model_copy(update={"strata": strata})})
+    first, second = exam_score(recipe, node, {"teacher": mixed}).parts
+    sealed = {o.index: int(o.status == "correct") for o in mine.result.outcomes if o.half == "sealed"}
+    assert first.part == "arith:sums"
+    assert first.sealed == score_interval([sealed[place] for place in sorted(sealed) if place < 7])
+    assert second.sealed == score_interval([sealed[place] for place in sorted(sealed) if place >= 7])
 
 
 def test_seeds_of_a_step_are_added_up_and_need_all_of_them(tiny_run: Path, tmp_path: Path) -> None:

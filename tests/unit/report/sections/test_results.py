@@ -4,8 +4,9 @@ import re
 
 from page_checker import PageChecker
 
-from spiritsafe.report import ReportData
-from spiritsafe.report.sections.results import outcomes_section, public_section
+from spiritsafe.report import PartScore, ReportData
+from spiritsafe.report.sections.results import outcomes_section, parts_section, public_section
+from spiritsafe.stats import score_interval
 
 
 def text(markup: str | None) -> str:
@@ -25,8 +26,28 @@ def test_public_against_sealed(data: ReportData) -> None:
     assert "This paper had no public half" in text(public_section(without))
 
 
+def test_parts_stand_under_what_tells_them_apart(data: ReportData) -> None:
+    assert parts_section(data) is None
+    (exam,) = data.exams
+    first, *others = exam.scores
+    halves = tuple(
+        PartScore(
+            part=f"code:solve?inputs=9&language={language}", sealed=score_interval([1] * right + [0] * (9 - right))
+        )
+        for language, right in (("cobol", 3), ("python", 6))
+    )
+    scores = (first.model_copy(update={"parts": halves}), *others)
+    mixed = data.model_copy(update={"exams": (exam.model_copy(update={"scores": scores}),)})
+    words = text(parts_section(mixed))
+    assert "language=cobol language=python" in words
+    assert "inputs=9" not in words
+    assert re.search(rf"{first.model} 33\.3 % .*66\.7 %", words)
+    assert {part.sealed for part in halves} <= set(scores[0].estimates())
+
+
 def test_without_an_exam_there_are_no_such_parts(no_exam: ReportData) -> None:
     assert public_section(no_exam) is None
+    assert parts_section(no_exam) is None
     assert outcomes_section(no_exam) is None
 
 
