@@ -5,10 +5,14 @@ from typing import Any
 
 import pytest
 import torch
-from pipeline_parts import context_after, recipe_with
+from finished_run import SilentWatcher
+from pipeline_parts import context_after, recipe_with, stage_at
 
+from spiritsafe.pipeline.context import read_traces
 from spiritsafe.pipeline.plan.known import faults_of
+from spiritsafe.pipeline.stages.sets import TRACES_FILE, task_of
 from spiritsafe.pipeline.step import DataFacts, Forecast, step_of
+from spiritsafe.pipeline.steps.sample import SampleStep, sample_answers
 
 
 def forecast(*, verifies: bool = True, **harvest: Any) -> Forecast:
@@ -22,6 +26,8 @@ def forecast(*, verifies: bool = True, **harvest: Any) -> Forecast:
         (True, {}, ""),
         (False, {"keep": "all"}, ""),
         (False, {}, 'harvest: keep = "verified", and none of field has a verifier: set "all"'),
+        (True, {"keep": "rejected"}, ""),
+        (False, {"keep": "rejected"}, 'harvest: keep = "rejected", and not all of field have a verifier'),
         (True, {"max_per_problem": 3}, "harvest: max_per_problem is 3, num_samples 2"),
     ],
 )
@@ -57,3 +63,15 @@ def test_what_a_model_wrote_can_be_quoted(tiny_run: Path, tmp_path: Path) -> Non
         assert talks is not None
         assert talks.model == model
         assert {talk[0] for talk in talks.talks} <= {problem.id for problem in talks.problems}
+
+
+def test_rejected_answers_are_those_that_the_verifier_finds_wrong(tiny_run: Path, tmp_path: Path) -> None:
+    context = context_after(tiny_run, tmp_path, harvest={"keep": "rejected", "max_per_problem": 2})
+    step, stage = step_of(context.recipe.node("harvest")), stage_at(tmp_path / "harvest")
+    assert isinstance(step, SampleStep)
+    result = sample_answers(step, context, stage, SilentWatcher())
+    traces = list(read_traces(stage.path / TRACES_FILE))
+    task = task_of(context, ("field",))
+    assert [task.grade(trace.problem, trace.text).status for trace in traces] == ["wrong"] * len(traces)
+    assert traces
+    assert result["verified"] == len(traces)
