@@ -171,7 +171,9 @@ def sample_answers(step: SampleStep, context: RunContext, stage: StageDirectory,
         without_verifier=free,
     )
     by_id = {problem.id: problem for problem in problems}
-    vocabulary = "" if is_served(context.recipe, step.origin) else _vocabulary(context, step.origin)
+    # what a stop string ended has no end of turn among its tokens: it is learnt as a text, which is given one
+    has_tokens = not is_served(context.recipe, step.origin) and not step.sampling.stop
+    vocabulary = _vocabulary(context, step.origin) if has_tokens else ""
     write_traces(
         stage.path / TRACES_FILE,
         (
