@@ -50,7 +50,8 @@ class SampleStep(FromEntry, Step):
         on: Data sets whose problems are asked.
         num_samples: Attempts at each problem.
         keep: "verified": answers that the verifier accepts; of data that has none, all that came to their end. "all":
-            every answer that came to its end, right or wrong.
+            every answer that came to its end, right or wrong. "rejected": those that the verifier finds wrong, for a
+            control: what a student gains from these as well, it does not owe to the verdict.
         max_per_problem: Most answers kept of one problem.
         sampling: How tokens are drawn.
         shard_size: Problems that are written (and resumed) together.
@@ -60,7 +61,7 @@ class SampleStep(FromEntry, Step):
     kind: Literal["sample"] = "sample"
     on: Sets
     num_samples: int = Field(default=1, ge=1)
-    keep: Literal["verified", "all"] = "verified"
+    keep: Literal["verified", "all", "rejected"] = "verified"
     max_per_problem: int = Field(default=1, ge=1)
     sampling: Sampling = Sampling(temperature=0.7)
     shard_size: int = Field(default=128, ge=1)
@@ -85,6 +86,8 @@ class SampleStep(FromEntry, Step):
         facts = [forecast.sets[name] for name in self.on if name in forecast.sets]
         if self.keep == "verified" and facts and not any(one.verifies for one in facts):
             found.append(f'{node.name}: keep = "verified", and none of {", ".join(self.on)} has a verifier: set "all"')
+        if self.keep == "rejected" and not all(one.verifies for one in facts):
+            found.append(f'{node.name}: keep = "rejected", and not all of {", ".join(self.on)} have a verifier')
         if self.max_per_problem > self.num_samples:
             found.append(f"{node.name}: max_per_problem is {self.max_per_problem}, num_samples {self.num_samples}")
         return found
@@ -166,9 +169,15 @@ def sample_answers(step: SampleStep, context: RunContext, stage: StageDirectory,
         name for name in step.on if not context.stage(name).result()["verifies"] or step.keep == "all"
     )
     free = {problem.id for name in unverified for problem in problems_of(context, (name,))}
-    kept = VerifiedAttempts(stage.path / "attempts", max_per_problem=step.max_per_problem, without_verifier=free)
+    kept = VerifiedAttempts(
+        stage.path / "attempts",
+        max_per_problem=step.max_per_problem,
+        wanted="wrong" if step.keep == "rejected" else "correct",
+        without_verifier=free,
+    )
     by_id = {problem.id: problem for problem in problems}
-    vocabulary = _vocabulary(context, step.origin)
+    # what a stop string ended has no end of turn among its tokens: it is learnt as a text, which is given one
+    vocabulary = "" if step.sampling.stop else _vocabulary(context, step.origin)
     write_traces(
         stage.path / TRACES_FILE,
         (

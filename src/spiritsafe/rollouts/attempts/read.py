@@ -19,12 +19,17 @@ from spiritsafe.core.records import Attempt, FinishReason, Record, Verdict, omit
 from spiritsafe.core.text.thoughts import split
 from spiritsafe.rollouts.attempts.shards import Manifest, read_columns, read_manifest, read_shard
 
-DropReason = Literal["error", "wrong", "unparsed", "unscored", "refused", "truncated", "empty", "duplicate", "surplus"]
-"""Why an attempt was not kept. The first that applies counts; "empty": nothing stands behind its thoughts (asked where
-there is no verifier); "surplus": its problem had enough better ones."""
+DropReason = Literal[
+    "error", "correct", "wrong", "unparsed", "unscored", "refused", "truncated", "empty", "duplicate", "surplus"
+]
+"""Why an attempt was not kept. The first that applies counts; "correct": wrong ones were wanted; "empty": nothing
+stands behind its thoughts (asked where there is no verifier); "surplus": its problem had enough better ones."""
 
 KeepRule = Literal["shortest", "first"]
-"""Which correct attempts of a problem go first: those with the fewest tokens, or those drawn first."""
+"""Which attempts of a problem go first: those with the fewest tokens, or those drawn first."""
+
+WantedStatus = Literal["correct", "wrong"]
+"""Which verdict an attempt must have to be kept. Wrong ones are a control: they say what the verdict is worth."""
 
 
 @final
@@ -108,10 +113,10 @@ def verified(
     return list(found), found.report
 
 
-def _why_not(attempt: Attempt, verdict: Verdict, *, is_judged: bool) -> DropReason | None:
+def _why_not(attempt: Attempt, verdict: Verdict, *, wanted: WantedStatus, is_judged: bool) -> DropReason | None:
     if attempt.finish_reason == "error":
         return "error"
-    if is_judged and verdict.status != "correct":
+    if is_judged and verdict.status != wanted:
         return verdict.status
     if attempt.finish_reason == "refused":
         return "refused"
@@ -128,6 +133,7 @@ class VerifiedAttempts:
         directory: A finished collection.
         max_per_problem: Keep at most so many of each problem; None: all.
         rule: Which of them go first.
+        wanted: The verdict that is kept.
         without_verifier: Ids of problems whose answers nobody can judge (``Task.verifies`` is False): of these every
             attempt is kept that ended by itself and says something. Left out, they are "unscored" and dropped.
 
@@ -141,6 +147,7 @@ class VerifiedAttempts:
         *,
         max_per_problem: int | None = None,
         rule: KeepRule = "shortest",
+        wanted: WantedStatus = "correct",
         without_verifier: Container[str] = frozenset(),
     ) -> None:
         if rule not in ("shortest", "first"):
@@ -150,6 +157,7 @@ class VerifiedAttempts:
         self._directory = directory
         self._most = max_per_problem
         self._rule = rule
+        self._wanted: WantedStatus = wanted
         self._without_verifier = without_verifier
         self._report: VerifiedReport | None = None
 
@@ -176,7 +184,7 @@ class VerifiedAttempts:
             for attempt, verdict in rows:
                 counts["asked"] += 1
                 counts["correct"] += verdict.status == "correct"
-                if reason := _why_not(attempt, verdict, is_judged=is_judged):
+                if reason := _why_not(attempt, verdict, wanted=self._wanted, is_judged=is_judged):
                     dropped[reason] += 1
                 else:
                     attempts.append(attempt)

@@ -16,7 +16,16 @@ needs_gym = pytest.mark.skipif(
 
 @pytest.mark.parametrize(
     "name",
-    ["tiny", "quickstart", "ladder", pytest.param("r1", marks=needs_gym), "rl-cpu", "distil-vs-rl", "specialists"],
+    [
+        "tiny",
+        "quickstart",
+        "ladder",
+        pytest.param("r1", marks=needs_gym),
+        "rl-cpu",
+        "distil-vs-rl",
+        "specialists",
+        "code-python",
+    ],
 )
 def test_each_stage_stands_once_and_behind_all_that_it_reads(name: str) -> None:
     seen: set[str] = set()

@@ -120,6 +120,15 @@ def test_verified_keeps_the_first(directory: Callable[..., Path]) -> None:
     assert "surplus" not in report.dropped
 
 
+def test_wrong_attempts_are_kept_where_they_are_wanted(directory: Callable[..., Path]) -> None:
+    attempts = VerifiedAttempts(directory(REPLIES), wanted="wrong")
+    assert [(problem_id, a.text) for problem_id, a in attempts] == [(A, "5"), (B, "no"), (C, "z")]
+    report = attempts.report
+    assert (report.num_asked, report.num_correct, report.num_kept) == (18, 11, 3)
+    assert report.dropped == {"correct": 11, "duplicate": 2, "error": 1, "unscored": 1}
+    assert report.num_asked == report.num_kept + sum(report.dropped.values())
+
+
 def test_verified_attempts_come_a_problem_at_a_time(
     directory: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
