@@ -19,7 +19,7 @@ from spiritsafe.core.canonical import JSON
 from spiritsafe.core.records import Record, Sampling
 from spiritsafe.pipeline.recipe.graph import Node, RecipeFaults, comparison_faults, misfit, models_of, nodes_of
 from spiritsafe.pipeline.recipe.kinds import AnyOf, kind_names
-from spiritsafe.pipeline.recipe.made import MODELS, NAME_PATTERN, Made, Name, StepEntry
+from spiritsafe.pipeline.recipe.made import MODELS, NAME_PATTERN, Made, Name, StepEntry, changed
 from spiritsafe.tracking import tracker_names
 
 
@@ -44,7 +44,8 @@ class ExamRecipe(Record):
         problems: Size of the bank; half becomes public, half stays sealed.
         sits: Who sits it; None: every model of the recipe whose weights are here, but for cuts that others go on from.
             An endpoint sits where it is named, and has seen the problems then.
-        sampling: How the examinees' tokens are drawn.
+        sampling: How the examinees' tokens are drawn: ``temperature`` and ``max_tokens``, for a registration says no
+            more.
         confidence: Of every interval.
     """
 
@@ -54,6 +55,15 @@ class ExamRecipe(Record):
     sits: tuple[Name, ...] | None = None
     sampling: Sampling = Sampling(temperature=0.0)
     confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
+
+    @model_validator(mode="after")
+    def _sampling_takes_effect(self) -> ExamRecipe:
+        if useless := changed(self.sampling, set(Sampling.model_fields) - {"temperature", "max_tokens"}):
+            raise ValueError(
+                f"sampling: {', '.join(useless)}: no effect on an exam, whose registration says temperature and "
+                "max_tokens alone; leave it out"
+            )
+        return self
 
     @property
     def seal_stage(self) -> str:

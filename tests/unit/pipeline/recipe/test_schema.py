@@ -100,6 +100,14 @@ def test_an_exam_that_only_an_endpoint_could_sit_must_name_it() -> None:
     assert recipe.examinees(recipe.exams[0]) == ["teacher"]
 
 
+def test_what_an_exam_would_not_do_is_refused() -> None:
+    plain = make(exams=[{**EXAM, "sampling": {"temperature": 0.5, "max_tokens": 9}}]).exams[0].sampling
+    assert (plain.temperature, plain.max_tokens) == (0.5, 9)
+    for more in ({"stop": ["\n"]}, {"top_p": 0.9}, {"top_k": 3, "temperature": 1.0}):
+        assert f"{next(iter(more))}: no effect on an exam" in refused(exams=[{**EXAM, "sampling": more}])
+    assert make(exams=[{**EXAM, "sampling": {"stop": [], "top_p": 1.0}}]).exams  # what changes nothing may be said
+
+
 def test_a_comparison_names_models_that_sit_an_exam() -> None:
     recipe = make(steps=[TUNE], exams=[EXAM], compare=[{"first": "t", "second": "base"}])
     assert [(pair.first, pair.second) for pair in recipe.compare] == [("t", "base")]
