@@ -5,10 +5,12 @@ In: nothing. Out: :class:`ExplanationsReport`, and its text in Markdown.
 
 from __future__ import annotations
 
+import re
 from typing import Literal, final
 
 from spiritsafe.assist.asker import AskingCost
 from spiritsafe.core.records import Record
+from spiritsafe.core.text.safe_text import visible
 
 ExplanationVerdict = Literal[
     "suffices",
@@ -31,6 +33,8 @@ _MEANS: dict[ExplanationVerdict, str] = {
     "no explanation": "The model gave none.",
     "not known": "It could not be tried.",
 }
+_TAG, _IMAGE = re.compile(r"<(?=[A-Za-z/!?])"), re.compile(r"!\[")
+"""What begins HTML, and what is fetched as soon as the page is shown."""
 
 
 @final
@@ -108,7 +112,7 @@ def explanations_page(report: ExplanationsReport) -> str:
         f"heading, and the tests in {report.tests_file} decided.",
     ]
     for one in report.routines:
-        parts += [f"## {one.name} (line {one.line})", one.explanation or "No explanation."]
+        parts += [f"## {one.name} (line {one.line})", _as_quoted(one.explanation) or "No explanation."]
         told = f"**{one.verdict}**: {_MEANS[one.verdict]}"
         if one.reason:
             told += f" {one.reason[0].upper()}{one.reason[1:]}."
@@ -116,5 +120,14 @@ def explanations_page(report: ExplanationsReport) -> str:
             told += f" Failed: {', '.join(one.failed)}."
         if one.tests:
             told += f" Tests of it: {', '.join(one.tests)}."
-        parts.append(f"> {told}")
+        parts.append(_harmless(told))
     return "\n\n".join(parts) + "\n"
+
+
+def _as_quoted(text: str) -> str:
+    """A model's text as a quotation: no heading or verdict in it can pass for one of the page's own."""
+    return "\n".join(f"> {line}".rstrip() for line in _harmless(text).splitlines())
+
+
+def _harmless(text: str) -> str:
+    return _IMAGE.sub(r"!\\[", _TAG.sub("&lt;", visible(text)))

@@ -6,6 +6,7 @@ packages here; what the project leans on is looked for where this Python looks f
 
 from __future__ import annotations
 
+import ast
 import keyword
 import os
 import sys
@@ -152,9 +153,10 @@ def python_module(path: Path) -> PythonModule:
     try:
         with tokenize.open(path) as file:
             source = file.read()
+        ast.parse(source)
     except OSError as error:
         raise TaskError(f"{path} cannot be read: {error.strerror}.", hint="Check the path.") from None
-    except (SyntaxError, UnicodeDecodeError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise TaskError(f"{path} is not Python: {error}.", hint="Name a file that Python can import.") from None
     parts = [] if path.name == "__init__.py" else [path.stem]
     root = path.parent

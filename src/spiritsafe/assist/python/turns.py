@@ -185,7 +185,8 @@ def _run(
         "wall_s": wall_s,
         "file_bytes": _FILE_BYTES if writes else 0,
     }
-    python = (str(interpreter()), "-I", "-S", "-B", "main.py")  # anew, so that sets of strings are in another order
+    options = ("-I", "-S", "-B", "-X", "no_debug_ranges")  # without columns, which would tell mutants apart
+    python = (str(interpreter()), *options, "main.py")  # anew, so that sets of strings are in another order
     of_tests = Run(
         files={
             **{f"project/{name}": content for name, content in module.files().items()},

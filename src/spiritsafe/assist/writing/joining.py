@@ -17,6 +17,8 @@ from spiritsafe.tasks.code import Kills
 
 NEEDLESS = "it kills no mutant that the kept tests do not kill"
 _MOST_REASON = 300
+_MOST_TAKEN = 8
+"""Fickle tests that are taken out of a text, each of which is another run; with more of them, none counts."""
 
 
 @final
@@ -64,7 +66,7 @@ def steady_tests(subject: Subject, text: str) -> SteadyTests:
     """Run tests; one that passes and fails on the same code is taken out, as it spoils what is known of the others."""
     taken: dict[str, str] = {}
     kills = subject.examine(text)
-    while kills.fickle and len(kills.tests) > 1:
+    while kills.fickle and len(kills.tests) > 1 and len(taken) < _MOST_TAKEN:
         without = subject.only(text, [test for test in kills.tests if test != kills.fickle])
         again = subject.examine(without)
         if kills.fickle in again.tests or again.broken:

@@ -35,12 +35,12 @@ def test_the_page_says_of_each_routine_what_was_shown() -> None:
     page = explanations_page(report(*VERDICTS))
     for place, verdict in enumerate(VERDICTS):
         part = page.split(f"## f{place} (line {place + 1})")[1].split("## ")[0]
-        assert f"> **{verdict}**: " in part
+        assert f"\n**{verdict}**: " in part
         assert ("No explanation." in part) == (verdict == "no explanation")
         assert ("Failed: t2." in part) == (verdict == "does not suffice")
         assert "It is so. " in part
         assert "Tests of it: t1, t2." in part
-    assert len({line for line in page.splitlines() if line.startswith("> **")}) == len(VERDICTS)
+    assert len({line for line in page.splitlines() if line.startswith("**")}) == len(VERDICTS)
     assert "two wrote the routine anew" in page
     assert "the same model wrote" in explanations_page(report("suffices", rebuilder="one"))
 
@@ -56,3 +56,19 @@ def test_the_page_says_of_each_routine_what_was_shown() -> None:
 )
 def test_the_share_counts_what_was_written_anew_rightly(verdicts: tuple[ExplanationVerdict, ...], share: float) -> None:
     assert report(*verdicts).share == share
+
+
+def test_an_explanation_cannot_pass_for_the_page() -> None:
+    told = report("does not suffice")
+    hostile = (
+        "Adds.\n\n**suffices**: From this alone.\n\n## f9 (line 9)\r\n<script>1</script> a < b <!-- "
+        "![x](http://a.example/x.png) \x1b[2J\u202e\u2028**suffices**"
+    )
+    routine = told.routines[0].model_copy(update={"explanation": hostile, "reason": "so \x1b[2J <script>"})
+    page = explanations_page(told.model_copy(update={"routines": (routine,)}))
+    own = [line for line in page.splitlines() if line and not line.startswith(">")]
+    assert [line for line in own if line.startswith("## ")] == ["## f0 (line 1)"]
+    assert len([line for line in own if "suffice" in line]) == 1
+    assert "> ## f9 (line 9)" in page.splitlines()
+    assert "a < b" in page
+    assert not [bad for bad in ("<script", "</script", "<!--", "![", "\x1b", "\u202e", "\u2028") if bad in page]

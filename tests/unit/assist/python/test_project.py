@@ -78,6 +78,8 @@ def test_python_itself_is_no_library() -> None:
         ("a-b.py", b"", "'a-b' is no name"),
         ("class.py", b"", "'class' is no name"),
         ("latin.py", b"a = '\xe4'\n", "is not Python"),
+        ("broken.py", b"x = 1\ndef (:\n", r"broken\.py is not Python: invalid syntax .*line 2"),
+        ("deep.py", b"-" * 200_000 + b"1\n", r"deep\.py is not Python"),
         ("unknown.py", b"# -*- coding: klingon -*-\n", "is not Python"),
     ],
 )

@@ -42,6 +42,14 @@ def test_a_fickle_test_that_cannot_be_taken_out_leaves_none() -> None:
     assert len(subject.examined) == 2
 
 
+def test_where_most_are_fickle_none_counts_and_few_runs_are_spent() -> None:
+    subject = FakeSubject()
+    steady = steady_tests(subject, "\n".join(["test a kills 1", *(f"test x{place} flaky" for place in range(60))]))
+    assert steady.kills.valid == []
+    assert len(steady.invalid) == 61
+    assert len(subject.examined) == 9
+
+
 def test_reasons_are_one_short_line() -> None:
     assert in_short("a\n  b") == "a b"
     assert len(in_short("x" * 1000)) == 300

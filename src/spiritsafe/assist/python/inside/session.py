@@ -29,7 +29,7 @@ from _pytest.assertion.rewrite import rewrite_asserts
 
 from spiritsafe.assist.python.inside.modules import ProjectFinder, forget_modules, loaded_sources
 from spiritsafe.assist.python.inside.outcomes import ItemOutcomes, Report, run_items, said, told_name
-from spiritsafe.assist.python.inside.watch import TrustedCode, code_parts, trusted_code, watch
+from spiritsafe.assist.python.inside.watch import MEMORY_READERS, TrustedCode, code_parts, trusted_code, watch
 from spiritsafe.tasks.code.duet.inside.channel import ChannelLost, hear, say
 from spiritsafe.tasks.code.duet.inside.fenced import fork_fenced, wait_for
 
@@ -65,7 +65,7 @@ class _Turns:
         self._job = job
         self._codes: dict[str, types.CodeType] = {}
         self._packages: list[str] = []
-        self._trusted: TrustedCode = {}
+        self._trusted: TrustedCode = frozenset()
         self._tests: types.CodeType | str = ""
         self._outcomes = ItemOutcomes()
 
@@ -120,8 +120,9 @@ class _Turns:
                 self._codes[name] = compile(file.read(), path, "exec", dont_inherit=True)
             if path.endswith("/__init__.py"):
                 self._packages.append(name)
-        self._trusted = types.MappingProxyType({**trusted_code(), **code_parts(self._codes.values())})
-        self._import_once(_imported(self._job["tests"]))  # which only the tests need, so it may not look at code
+        self._trusted = trusted_code() | code_parts(self._codes.values())
+        wanted = [name for name in _imported(self._job["tests"]) if name.partition(".")[0] not in MEMORY_READERS]
+        self._import_once(wanted)  # which only the tests need, so it may not look at code
         gc.collect()
         gc.freeze()  # collecting in a turn would copy the pages that it shares with this process
 
@@ -176,7 +177,7 @@ class _Turns:
         if "numpy.random" in sys.modules:
             sys.modules["numpy.random"].seed()  # which Python does by itself for its own
         if not is_traced:
-            watch(self._job["path"], self._job["place"], {**self._trusted, **own}, partial(_refuse, report))
+            watch(self._job["path"], self._job["place"], self._trusted | own, partial(_refuse, report))
         try:
             if isinstance(self._tests, str):
                 raise SyntaxError(self._tests)

@@ -11,7 +11,8 @@ import sys
 import sysconfig
 import threading
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 _CODE_OF = frozenset({"__code__", "f_code", "gi_code", "cr_code", "ag_code"})
@@ -24,8 +25,15 @@ _OTHERS = frozenset(
         "ctypes.cdata/buffer",
         "ctypes.string_at",
         "sys._current_frames",
+        "sys.setprofile",
+        "sys.settrace",
         "sys.monitoring.register_callback",
     }
+)
+MEMORY_READERS = frozenset({"ctypes", "_ctypes", "_testcapi", "_testinternalcapi", "_testlimitedcapi"})
+"""Modules that hand on anything, and tell no hook."""
+_HAVE_CODE = frozenset(
+    {types.FunctionType, types.FrameType, types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType}
 )
 _MAY_READ = {
     "inspect": {"_signature_from_function", "_signature_is_functionlike", "_has_code_flag"},
@@ -39,8 +47,8 @@ _OWN = ("_pytest", "pytest", "pluggy", "cloudpickle", "dill")
 """Other modules that do."""
 
 
-TrustedCode = Mapping[int, types.CodeType]
-"""Code by its identity, which nothing else can have while it is here."""
+TrustedCode = frozenset[int]
+"""Code by its identity, which nothing else can have: that code is never given back."""
 
 
 def trusted_code() -> TrustedCode:
@@ -66,12 +74,16 @@ def _with_parts(code: types.CodeType) -> Iterator[types.CodeType]:
 
 
 def code_parts(codes: Iterable[types.CodeType]) -> TrustedCode:
-    """Code and all that is in it."""
-    return types.MappingProxyType({id(part): part for code in codes for part in _with_parts(code)})
+    """Code and all that is in it; it stays, and nobody can reach it from here."""
+    parts = {id(part): part for code in codes for part in _with_parts(code)}
+    sys.addaudithook(partial(getattr, tuple(parts.values())))  # does nothing, holds them, and has no frame
+    return frozenset(parts)
 
 
 def watch(path: str, place: str, trusted: TrustedCode, refuse: Callable[[], None]) -> None:
     """From here on, call ``refuse`` when code that is not trusted looks.
+
+    Whoever looks may also say himself what an audit hook hears, with arguments of any kind, or leave it no stack.
 
     Args:
         path: The file name of the code that nobody shall look at.
@@ -80,32 +92,55 @@ def watch(path: str, place: str, trusted: TrustedCode, refuse: Callable[[], None
         refuse: Does not return. Raising would give whoever looked this function's frame.
     """
     busy: set[int] = set()
-    own, frame_of, identity, whole = threading.get_ident, sys._getframe, id, _OTHERS
-    attributes = _CODE_OF
+    own, frame_of, identity, whole, attributes = threading.get_ident, sys._getframe, id, _OTHERS, _CODE_OF
+    tools, holders, plain = MEMORY_READERS, _HAVE_CODE, str
+    own_ctypes = f"{sysconfig.get_path('stdlib')}/ctypes/"
     folder, _, name = f"/{place}".rpartition("/")
     text, compiled = f"{folder}/{name}", f"{folder}/__pycache__/{name.removesuffix('py')}"
 
-    def is_secret(target: Any, name: str) -> bool:
-        return bool(getattr(target, name).co_filename == path)
+    def is_secret(target: Any, attribute: Any) -> bool:
+        if type(target) not in holders or type(attribute) is not plain or attribute not in attributes:
+            return False
+        return bool(getattr(target, attribute).co_filename == path)
+
+    def opens(file: Any) -> bool:
+        if isinstance(file, bytes):
+            file = bytes.decode(file, "utf-8", "replace")
+        if not isinstance(file, plain):
+            return False
+        file = plain.__str__(file)  # without the folder, where it is told by a descriptor
+        return bool(file.endswith(text) or compiled in file or file == name)
+
+    def is_stranger() -> bool:
+        frame = frame_of(2)
+        while frame.f_back is not None and frame.f_code.co_filename.startswith(("<frozen importlib", own_ctypes)):
+            frame = frame.f_back
+        return identity(frame.f_code) not in trusted
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "object.__getattr__":
-            if arguments[1] not in attributes:
-                return
-        elif event != "open" and event not in whole:
+        if event != "object.__getattr__" and event != "open" and event != "import" and event not in whole:
             return
-        thread = own()
-        if thread in busy:
-            return
-        busy.add(thread)
         try:
+            thread = own()
+            if thread in busy:
+                return
+            busy.add(thread)
             if event == "open":
-                opened = str(arguments[0])  # without the folder, where it is told by a descriptor
-                if opened.endswith(text) or compiled in opened or opened == name:
-                    refuse()
-            elif identity(frame_of(1).f_code) not in trusted and (event in whole or is_secret(*arguments)):
+                is_look = opens(*arguments[:1])
+            elif event == "object.__getattr__":
+                is_look = is_secret(*arguments) and is_stranger()
+            elif event == "import":
+                is_look = type(arguments[0]) is plain and arguments[0] in tools and is_stranger()
+            else:
+                is_look = is_stranger()
+            if is_look:
                 refuse()
-        finally:
             busy.discard(thread)
+        except BaseException:  # noqa: BLE001  as where no stack is left: the error would lead whoever looks here
+            while True:
+                try:
+                    refuse()
+                except BaseException:  # noqa: BLE001  no stack is left for this either: time ends it
+                    continue
 
     sys.addaudithook(hook)

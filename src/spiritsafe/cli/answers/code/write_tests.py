@@ -124,6 +124,12 @@ def _from_here(path: str) -> str:
     return str(here.relative_to(Path.cwd())) if here.is_relative_to(Path.cwd()) else path
 
 
+def _why_none(report: assist.TestsReport) -> str:
+    """What was wrong with the last answer that anything was wrong with."""
+    told = [one.told for one in report.rounds if one.told] or [one.reason for one in report.invalid]
+    return told[-1] if told else ""
+
+
 def _show(reports: Sequence[assist.TestsReport], out: Path) -> None:
     from rich.console import Console  # not before something is shown
     from rich.table import Table
@@ -145,4 +151,7 @@ def _show(reports: Sequence[assist.TestsReport], out: Path) -> None:
             f"{one.seconds:.1f}",
         )
     Console(markup=False).print(table)
+    for one in reports:
+        if not one.kept and (why := _why_none(one)):
+            click.echo(one_line(f"{_from_here(one.path)}: no test is kept: {why}"))
     click.echo(f"tests and {REPORT}, with every fault by name: {one_line(str(out))}")

@@ -158,3 +158,65 @@ def test_a():
     right, shorter = turns_of(folder / "mod.py", text, source.replace("[\n        a,\n    ]", "None"))
     assert right.has_passed, right.why_not
     assert shorter.has_passed, shorter.why_not
+
+
+def test_no_frame_below_a_test_leads_to_the_code_under_test(tmp_path: Path) -> None:
+    source = "def f(a):\n    return a + 1\n"
+    folder = written(tmp_path, {"mod.py": source})
+    text = """import sys, types
+from mod import f
+def held(value, depth=3):
+    if isinstance(value, types.CodeType):
+        yield value
+    elif depth and isinstance(value, (dict, types.MappingProxyType)):
+        for one in [*value, *value.values()]:
+            yield from held(one, depth - 1)
+    elif depth and isinstance(value, (list, tuple, set, frozenset)):
+        for one in value:
+            yield from held(one, depth - 1)
+    elif depth and type(value).__name__ == "_Turns":
+        yield from held(vars(value), depth - 1)
+def test_a():
+    frame, found = sys._getframe(), []
+    while frame is not None:
+        found += [code for value in frame.f_locals.values() for code in held(value)]
+        frame = frame.f_back
+    assert f(1) == 2
+    assert [code.co_name for code in found if code.co_filename.endswith("/project/mod.py")] == []
+"""
+    (turn,) = turns_of(folder / "mod.py", text)
+    assert turn.has_passed, turn.why_not
+
+
+def test_errors_have_lines_and_no_columns(tmp_path: Path) -> None:
+    """A column tells ``>`` from ``>=``."""
+    folder = written(tmp_path, {"mod.py": "def f(a):\n    return a > 1\n"})
+    text = """import traceback
+from mod import f
+def test_a():
+    try:
+        f("x")
+    except TypeError as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        assert (last.lineno, last.colno, last.end_colno) == (2, None, None)
+"""
+    right, wrong = turns_of(folder / "mod.py", text, "def f(a):\n    return a >= 1\n")
+    assert right.has_passed, right.why_not
+    assert wrong.has_passed, wrong.why_not
+
+
+def test_tests_may_use_up_the_stack_and_may_not_use_ctypes(tmp_path: Path) -> None:
+    folder = written(tmp_path, {"mod.py": "def f(a):\n    return f(a + 1)\n"})
+    text = """import pytest
+from mod import f
+def test_a():
+    with pytest.raises(RecursionError):
+        f(1)
+def test_b():
+    import ctypes
+"""
+    (turn,) = turns_of(folder / "mod.py", text)
+    assert [(test.outcome, test.why) for test in turn.tests] == [
+        ("passed", ""),
+        ("failed", "it looks at the code under test instead of at what it does"),
+    ]

@@ -27,7 +27,15 @@ f, g, own = space["f"], space["g"], space["own"]
 def failing():
     try: f(1, 0)
     except ZeroDivisionError as error: return error.__traceback__
-trusted = {**trusted_code(), **code_parts([secret])}
+trusted = trusted_code() | code_parts([secret])
+class Name(str):
+    def __str__(self): __import__('os')._exit(3)  # it would run unwatched
+class Holder:
+    __code__ = property(lambda self: f.__code__)
+def forget(): del sys.modules["ctypes"], sys.modules["_ctypes"]
+def trusting():
+    import ctypes
+trusted |= code_parts([trusting.__code__])
 def refuse():
     import os
     os.write(1, b"refused")
@@ -55,9 +63,19 @@ REFUSED = [
     "gc.get_referrers(f)",
     "(ctypes.c_char * 8).from_address(id(f))",
     "sys._current_frames()",
+    "sys.settrace(lambda *_: None)",
+    "sys.setprofile(lambda *_: None)",
+    "forget() or __import__('ctypes')",
+    "forget() or __import__('importlib').import_module('ctypes')",
+    "forget() or __import__('_ctypes')",
+    "__import__('_testcapi')",
+    "sys.audit('object.__getattr__')",  # an error of the hook's would lead to its frame
+    "sys.audit('open')",
     "sys.settrace(lambda frame, *_: frame.f_code) or f(1)",
     "exec(compile('f.__code__', inspect.__file__, 'exec'), vars(inspect) | {'f': f})",
     "open('/usr/lib/python3/pack/mod.py')",
+    "open(b'/usr/lib/python3/pack/mod.py')",
+    "open(Name('/usr/lib/python3/pack/mod.py'))",
     "open('/usr/lib/python3/pack/__pycache__/mod.cpython-311.pyc')",
     "io.open_code('/elsewhere/pack/mod.py')",
     "__import__('os').open('mod.py', 0, dir_fd=__import__('os').open('/usr', 0))",
@@ -80,6 +98,12 @@ ALLOWED = [
     "sys._getframe().f_code",
     "type('C', (), {'m': f})().m.__name__",
     "open('/dev/null')",
+    "trusting()",
+    "forget() or trusting()",
+    "open(Name('/dev/null'))",
+    "sys.audit('object.__getattr__', Holder(), '__code__')",  # nobody is asked for it
+    "sys.audit('object.__getattr__', f, Name('__code__'))",
+    "open(b'/dev/null')",
     "io.StringIO(__import__('json').__loader__.get_data(__import__('json').__file__).decode())",
     "pytest.raises(ZeroDivisionError, f, 1, 0).value",
 ]

@@ -66,7 +66,7 @@ def test_a_page_and_a_record_are_written_and_nothing_else(parts: Path, tmp_path:
     assert {name: after[name] for name in before} == before
     assert after.keys() - before.keys() == {"spiritsafe-explained/parts.py.md", "spiritsafe-explained/report.json"}
     out = tmp_path / "spiritsafe-explained"
-    assert (out / "parts.py.md").read_text().count("> **suffices**") == 3
+    assert (out / "parts.py.md").read_text().count("\n**suffices**") == 3
     report = ExplanationsReport.from_json(json.loads((out / "report.json").read_text()))
     assert report.tests_file == "spiritsafe-tests/test_parts.py"
     assert report.model_digest == report.rebuilder_digest

@@ -122,6 +122,18 @@ def test_a_lazy_model_is_told_what_survives_and_the_gate_closes(tmp_path: Path, 
     assert (out / "report.json").exists()
 
 
+def test_a_file_without_tests_says_why(fake_subjects: list[FakeSubject], tmp_path: Path, fake_endpoint: Start) -> None:
+    fake_subjects.append(FakeSubject(path=Path("\x1b[2Jb.py")))
+    replies = iter(["I cannot.", answer("test a fails"), answer("test c kills 0 1 2 3 4 5")])
+    endpoint = fake_endpoint(lambda body: next(replies))
+    text = call(command, *asked(endpoint, str(tmp_path), "--out", str(tmp_path / "out"), "--budget", "1"))
+    assert "parts.py: no test is kept: it has no block of code with tests\n" in text
+    assert "⟨U+001B⟩[2Jb.py: no test is kept: it fails: no\n" in text
+    fake_subjects.pop()
+    text = call(command, *asked(endpoint, str(tmp_path), "--out", str(tmp_path / "b"), "--budget", "1"))
+    assert "no test is kept" not in text
+
+
 @pytest.mark.slow
 def test_a_python_module_gets_a_file_that_pytest_runs_and_explanations_that_it_decides(
     tmp_path: Path, fake_endpoint: Start
