@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import secrets
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 
@@ -97,8 +96,7 @@ def _judged(
     def part(place: int) -> DuetResult:
         return run_module_turns(sandbox, tests, versions, later[place::num_parts], cpu_s=cpu_s)
 
-    with ThreadPoolExecutor(num_parts) as threads:
-        parts = list(threads.map(part, range(num_parts)))
+    parts = sandbox.map(part, range(num_parts))
     turns = [turn for one in parts for turn in one.turns]
     stop = next((one.stop for one in parts if one.stop), None)
     found = judged_kills(names, first, turns, num_mutants=len(programs), layer=begun.layer, stop=stop)

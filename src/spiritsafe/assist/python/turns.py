@@ -12,7 +12,6 @@ import os
 import re
 import secrets
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -24,7 +23,6 @@ from spiritsafe.assist.python import inside
 from spiritsafe.assist.python.project import PythonModule, library_folders
 from spiritsafe.core.errors import SourceError, TaskError
 from spiritsafe.core.files.reading import parse_json
-from spiritsafe.core.process.limits import usable_cores
 from spiritsafe.tasks import Limits, Run, RunStep, Sandbox, interpreter, shown_at
 from spiritsafe.tasks.code import DuetResult, DuetTurn, TestOutcome, TestRun, program_files
 
@@ -139,8 +137,7 @@ def run_module_turns(
         result = _run(sandbox, tests, pair, [replace(turn, program=1)], cpu_s=cpu_s, stops_early=False, writes=True)
         return replace(result, turns=tuple(replace(went, program=turn.program) for went in result.turns))
 
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        results = list(pool.map(run_one, turns))
+    results = sandbox.map(run_one, turns)
     return DuetResult(
         turns=tuple(went for result in results for went in result.turns),
         stop=next((result.stop for result in results if result.stop), None),

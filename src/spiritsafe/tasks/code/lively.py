@@ -8,14 +8,12 @@ equivalent: they are counted and left out.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import final
 
 from spiritsafe.core.canonical import canonical_json, digest
 from spiritsafe.core.files.reading import parse_json
-from spiritsafe.core.process.limits import usable_cores
 from spiritsafe.tasks.code.duet.behaviour import ProgramCall, behaviours, first_difference
 from spiritsafe.tasks.code.duet.inside.values import encoded
 from spiritsafe.tasks.code.languages.language import language_named, trial_outcomes
@@ -116,7 +114,6 @@ def _by_trials(
         return None if is_broken else any(one != other for one, other in zip(right, found, strict=True))
 
     def told(sources: Sequence[str]) -> list[bool | None]:
-        with ThreadPoolExecutor(usable_cores()) as threads:
-            return list(threads.map(is_other, sources))
+        return sandbox.map(is_other, sources)
 
     return told

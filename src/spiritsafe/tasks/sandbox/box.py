@@ -280,6 +280,11 @@ class Box:
         ]
         return RunResult(steps=tuple(results), stop=one.stop, files=files, layer=self._layer)
 
+    def interrupt(self) -> None:
+        """Have the thread that waits for a run of it find it lost; from any thread."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         """End it and everything in it."""
         self._socket.close()

@@ -9,7 +9,8 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Self, TypeVar, final
 
 from spiritsafe.core.process.limits import usable_cores
@@ -18,12 +19,27 @@ from spiritsafe.tasks.sandbox.job import Run, RunResult
 from spiritsafe.tasks.sandbox.layers import open_layer, strongest_layer
 from spiritsafe.tasks.sandbox.walls import take_slot
 
+_Part = TypeVar("_Part")
 _Result = TypeVar("_Result")
 
 
 @final
 class SandboxFailure(Exception):
     """Nothing is known of a run: its sandbox failed, which is nobody's wrong answer."""
+
+
+@final
+class _Work:
+    """Parts that are done side by side.
+
+    Attributes:
+        boxes: In use for them.
+        is_over: They shall use no more.
+    """
+
+    def __init__(self) -> None:
+        self.boxes: set[Box] = set()
+        self.is_over = False
 
 
 @final
@@ -54,6 +70,7 @@ class Sandbox:
         self._lock = threading.Lock()
         self._idle: list[Box] = []
         self._boxes: set[Box] = set()
+        self._local = threading.local()
 
     def run(self, run: Run) -> RunResult:
         """One run.
@@ -76,6 +93,32 @@ class Sandbox:
 
         return self._with_box(both)
 
+    def map(self, use: Callable[[_Part], _Result], parts: Sequence[_Part]) -> list[_Result]:
+        """What is made of each part, as many at once as there are boxes; Ctrl-C ends the runs of all of them.
+
+        Raises:
+            SandboxFailure: As above.
+        """
+        work = _Work()
+        works = (work, *getattr(self._local, "works", ()))  # a part may have parts of its own
+
+        def use_here(part: _Part) -> _Result:
+            self._local.works = works
+            return use(part)
+
+        with ThreadPoolExecutor(max(1, min(self.num_boxes, len(parts)))) as threads:
+            try:
+                return list(threads.map(use_here, parts))
+            except Exception:
+                raise  # the others come to their end
+            except BaseException:
+                threads.shutdown(wait=False, cancel_futures=True)
+                with self._lock:
+                    work.is_over = True
+                    for box in work.boxes:
+                        box.interrupt()
+                raise
+
     def _with_box(self, use: Callable[[Box], _Result]) -> _Result:
         with self._slots:
             for is_last in (False, True):
@@ -94,10 +137,24 @@ class Sandbox:
                     raise
                 with self._lock:
                     self._idle.append(box)
+                    for work in getattr(self._local, "works", ()):
+                        work.boxes.discard(box)
                 return result
         raise AssertionError("never reached")
 
     def _take(self) -> Box:
+        box = self._idle_box() or open_layer(self.layer, take_slot(), self._extra)
+        works = getattr(self._local, "works", ())
+        with self._lock:
+            self._boxes.add(box)
+            if not any(work.is_over for work in works):
+                for work in works:
+                    work.boxes.add(box)
+                return box
+            self._idle.append(box)
+        raise BoxLost("the work was interrupted")
+
+    def _idle_box(self) -> Box | None:
         with self._lock:
             while self._idle:
                 box = self._idle.pop()
@@ -105,15 +162,14 @@ class Sandbox:
                     return box
                 self._boxes.remove(box)
                 box.close()
-        box = open_layer(self.layer, take_slot(), self._extra)
-        with self._lock:
-            self._boxes.add(box)
-        return box
+        return None
 
     def _drop(self, box: Box) -> None:
         box.close()
         with self._lock:
             self._boxes.discard(box)
+            for work in getattr(self._local, "works", ()):
+                work.boxes.discard(box)
 
     def close(self) -> None:
         """End the boxes that are idle; a later run starts new ones."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from contextlib import suppress
 
 import psutil
@@ -171,6 +172,49 @@ def test_threads_share_boxes(layer: str) -> None:
             thread.join()
         assert sorted(said) == sorted(f"{number}\n" for number in range(12))
         assert len(sandbox._boxes) <= 2
+
+
+@every_layer
+def test_parts_come_in_their_order_and_a_failure_is_told(layer: str) -> None:
+    def part(number: int) -> str:
+        if number == 1:
+            raise ValueError("this one")
+        return sandbox_of(layer).run(python(f"print({number})")).steps[0].text
+
+    assert sandbox_of(layer).map(part, [2, 3, 4]) == ["2\n", "3\n", "4\n"]
+    assert sandbox_of(layer).map(part, []) == []
+    with pytest.raises(ValueError, match="this one"):
+        sandbox_of(layer).map(part, [1, 5])
+    assert part(6) == "6\n"
+
+
+@every_layer
+@pytest.mark.parametrize("is_nested", [False, True])
+def test_ctrl_c_ends_the_runs_of_all_parts(layer: str, is_nested: bool) -> None:
+    endless = python("print('begun', flush=True)\nwhile True: pass\n", limits=Limits(cpu_s=3000.0, wall_s=3000.0))
+    fates: list[str] = []
+    with Sandbox(layer=sandbox_of(layer).layer.partition("+")[0], num_boxes=2) as sandbox:
+
+        def run(_: object) -> None:
+            with suppress(SandboxFailure):
+                sandbox.run(endless)
+                fates.append("it came to an end")
+            fates.append("it was ended")
+
+        def part(is_first: bool) -> None:
+            if is_first:
+                while not sandbox._boxes:
+                    time.sleep(0.01)
+                raise KeyboardInterrupt
+            if is_nested:
+                sandbox.map(run, [None])
+            else:
+                run(None)
+
+        with pytest.raises(KeyboardInterrupt):
+            sandbox.map(part, [True, False, False])
+        assert set(fates) == {"it was ended"}  # the third may have begun, too
+        assert sandbox.map(lambda n: sandbox.run(python(f"print({n})")).steps[0].text, [1, 2]) == ["1\n", "2\n"]
 
 
 @every_layer

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import final
@@ -112,8 +111,7 @@ def kills_of(
 
     order = later_order(range(1, len(mutants) + 1))
     num_parts = min(sandbox.num_boxes, max(1, len(order) // _FEWEST_TURNS))
-    with ThreadPoolExecutor(num_parts) as threads:
-        parts = list(threads.map(second, (order[place::num_parts] for place in range(num_parts))))
+    parts = sandbox.map(second, [order[place::num_parts] for place in range(num_parts)])
     turns = [turn for part in parts for turn in part.turns]
     stop = next((part.stop for part in parts if part.stop), None)
     found = judged_kills(names, first, turns, num_mutants=len(mutants), layer=begun.layer, stop=stop)
