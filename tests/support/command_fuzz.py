@@ -246,6 +246,8 @@ class Bench:
             "compare": {"a": str(FOREIGN / "sums-a.json"), "b": str(FOREIGN / "sums-b.json"), "out": "compared.csv"},
             "new": {"data": "training.jsonl", "teacher": url, "teacher_model": "m", "student": "none",
                     "out": "new.toml"},
+            "code tests": {"path": "tiny.toml", **model, "budget": "1", "out": "written"},
+            "code explain": {"path": "tiny.toml", **model, "tests": "tiny.toml", "out": "explained"},
             "recipes list": {},
             "recipes show": {"recipe": "tiny.toml"},
             "recipes schema": {},

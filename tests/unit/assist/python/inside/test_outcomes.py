@@ -72,7 +72,8 @@ def test_how_each_test_went_is_told_and_none_ends_the_others(tmp_path: Path) -> 
     (tmp_path / "program.py").write_text(PROGRAM)
     reading, writing = os.pipe()
     command = [sys.executable, str(tmp_path / "program.py"), str(tmp_path / "test_all.py"), str(writing)]
-    subprocess.run(command, pass_fds=[writing], check=True, stdout=subprocess.DEVNULL, cwd=tmp_path)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    subprocess.run(command, pass_fds=[writing], check=True, stdout=subprocess.DEVNULL, cwd=tmp_path, env=environment)
     os.close(writing)
     with open(reading, encoding="utf-8") as file:
         messages = [json.loads(line) for line in file]
