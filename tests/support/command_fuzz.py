@@ -247,7 +247,7 @@ class Bench:
             "new": {"data": "training.jsonl", "teacher": url, "teacher_model": "m", "student": "none",
                     "out": "new.toml"},
             "code tests": {"path": "tiny.toml", **model, "budget": "1", "out": "written"},
-            "code explain": {"path": "tiny.toml", **model, "tests": "tiny.toml", "out": "explained"},
+            "code explain": {"path": "tiny.toml", **model, "tests_path": "tiny.toml", "out": "explained"},
             "recipes list": {},
             "recipes show": {"recipe": "tiny.toml"},
             "recipes schema": {},
