@@ -334,6 +334,81 @@ BILL = """       IDENTIFICATION DIVISION.
            DISPLAY "no test calls this".
        END PROGRAM NOBODY.
 """.replace("PIC 99 VALUE 0.\n", "PIC 99 VALUE 0.\n       01 WS-P USAGE POINTER.\n")
+PATHS = """       IDENTIFICATION DIVISION.
+       PROGRAM-ID. PATHS.
+       DATA DIVISION.
+       WORKING-STORAGE SECTION.
+       01 WS-ITEMS.
+          05 WS-ITEM PIC 9 OCCURS 5 TIMES INDEXED BY WS-AT.
+       01 WS-TEXT PIC X(3).
+       01 WS-COUNT PIC 9(3) VALUE 0.
+       LINKAGE SECTION.
+       01 LK-SUM PIC 9(4).
+       PROCEDURE DIVISION USING LK-SUM.
+       BEGINNING.
+           MOVE ZEROS TO WS-ITEMS                *>+
+           PERFORM WS-COUNT TIMES                *>+
+               MOVE 1 TO LK-SUM                  *>-
+           END-PERFORM
+           PERFORM A-PART THRU B-END             *>+
+           PERFORM NEVER-PART WS-COUNT TIMES     *>+
+           PERFORM 5 TIMES                       *>+
+               ADD 1 TO WS-COUNT                 *>+
+               IF WS-COUNT = 2                   *>+
+                   EXIT PERFORM CYCLE            *>+
+               END-IF
+               IF WS-COUNT > 2 EXIT PERFORM      *>+
+               END-IF
+           END-PERFORM
+           SET WS-AT TO 1                        *>+
+           SEARCH WS-ITEM                        *>+
+               AT END                            *>+
+                   MOVE 1 TO LK-SUM              *>+
+               WHEN WS-ITEM(WS-AT) = 3           *>+
+                   MOVE 2 TO LK-SUM              *>-
+           END-SEARCH
+           STRING "AB" "CD" DELIMITED BY SIZE    *>+
+               INTO WS-TEXT
+               ON OVERFLOW
+                   MOVE 3 TO LK-SUM              *>+
+               NOT ON OVERFLOW
+                   MOVE 4 TO LK-SUM              *>-
+           END-STRING
+           INSPECT WS-TEXT TALLYING WS-COUNT     *>+
+               FOR ALL "A"
+           IF WS-COUNT = 77                      *>+
+               IF LK-SUM = 3                     *>-
+                   MOVE 5 TO LK-SUM              *>-
+               ELSE
+                   PERFORM UNTIL LK-SUM = 0      *>-
+                       SUBTRACT 1 FROM LK-SUM    *>-
+                   END-PERFORM
+               END-IF
+           END-IF
+           GO TO LAST-PART DEPENDING ON WS-COUNT *>+
+           EVALUATE LK-SUM ALSO WS-TEXT          *>+
+               WHEN 3 ALSO "ABC"                 *>+
+                   GO TO LAST-PART               *>+
+               WHEN OTHER
+                   DISPLAY "other"               *>-
+           END-EVALUATE.
+       A-PART.
+           MOVE 7 TO LK-SUM.                     *>+
+       B-PART.
+           IF LK-SUM = 7 GO TO B-END.            *>+
+           MOVE 8 TO LK-SUM.                     *>-
+       B-END.
+           EXIT.                                 *>+
+       NEVER-PART.
+           MOVE 9 TO LK-SUM.                     *>-
+       LAST-PART.
+           DIVIDE 7 BY 2 GIVING LK-SUM           *>+
+               ON SIZE ERROR DISPLAY "no"        *>-
+           END-DIVIDE
+           MOVE 0 TO RETURN-CODE                 *>+
+           GOBACK.                               *>+
+       END PROGRAM PATHS.
+"""
 PART = "           MOVE 1 TO WS-COUNT.\n           MOVE 2 TO WS-COUNT.\n"
 
 
@@ -368,6 +443,7 @@ BILL_TESTS = (
     )
     + called("TEST-EVER", 'ANOTHER" USING "WS-SUM').replace('"WS-SUM"', "WS-SUM")
 )
+PATHS_TESTS = ">>SOURCE FORMAT FREE\n" + called("TEST-P", 'PATHS" USING "WS-SUM').replace('"WS-SUM"', "WS-SUM")
 
 
 class Recording:
@@ -423,9 +499,10 @@ def marked_lines(text: str) -> dict[int, str]:
         ("constructs.f90", CONSTRUCTS, CONSTRUCTS_TESTS, {}),
         ("cards.f", CARDS, CARDS_TESTS, {"more.inc": "      STEPS = STEPS + 1\n" * 3}),
         ("bill.cob", BILL, BILL_TESTS, {"part.cpy": PART}),
+        ("paths.cob", PATHS, PATHS_TESTS, {}),
         ("bill.cob", free(BILL), BILL_TESTS, {"part.cpy": f"       >>SOURCE FORMAT FREE\n{PART}"}),
     ],
-    ids=["free", "windows", "constructs", "fixed", "cobol", "free cobol"],
+    ids=["free", "windows", "constructs", "fixed", "cobol", "paths", "free cobol"],
 )
 def test_the_lines_that_run_are_those_marked_by_hand(
     name: str, text: str, tests: str, beside: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
