@@ -245,6 +245,17 @@ def kill_other(facts: AttackFacts) -> object:
 
 
 @attack
+def signal_by_owner(facts: AttackFacts) -> object:
+    """Have a pipe signal a process outside."""
+    import fcntl
+
+    pipe, _ = os.pipe()
+    fcntl.fcntl(pipe, fcntl.F_SETOWN, facts["pid"])
+    fcntl.fcntl(pipe, 10, signal.SIGURG)  # F_SETSIG
+    return fcntl.fcntl(pipe, fcntl.F_GETOWN)
+
+
+@attack
 def kill_all(facts: AttackFacts) -> object:
     """End every process that it may, and go on."""
     with suppress(ProcessLookupError):
@@ -459,6 +470,16 @@ def type_into_terminal(facts: AttackFacts) -> object:
 def leave_shared_memory(facts: AttackFacts) -> object:
     """Leave shared memory that outlives it."""
     return _call(29, 194, facts["key"], ctypes.c_size_t(4096), 0o1600) + 1
+
+
+@attack
+def read_shared_memory(facts: AttackFacts) -> object:
+    """Read shared memory of others by its number."""
+    _LIBC.shmat.restype = ctypes.c_void_p
+    address = _LIBC.shmat(facts["segment"], None, 0o10000)  # SHM_RDONLY
+    if address == ctypes.c_void_p(-1).value:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return _secret_in(ctypes.string_at(address, 4096), facts)
 
 
 @attack
