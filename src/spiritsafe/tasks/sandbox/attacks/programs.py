@@ -524,6 +524,13 @@ def eat_memory_together(facts: AttackFacts) -> object:
 
 
 @attack
+def eat_memory_in_files(facts: AttackFacts) -> object:
+    """Hold memory that no process is said to have."""
+    place = os.memfd_create("memory")
+    return os.write(place, bytes(1 << 20))
+
+
+@attack
 def fork_many(facts: AttackFacts) -> object:
     """Run 200 processes."""
     for _ in range(200):

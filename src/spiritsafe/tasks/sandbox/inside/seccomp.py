@@ -46,6 +46,8 @@ _REFUSED = {
     "adjtimex": (159, 171), "sethostname": (170, 161), "setdomainname": (171, 162), "iopl": (172, None),
     "ioperm": (173, None), "modify_ldt": (154, None), "personality": (135, 92), "vhangup": (153, 58),
     "lookup_dcookie": (212, 18), "vmsplice": (278, 75), "uselib": (134, None), "remap_file_pages": (216, 234),
+    # memory that no process is said to have
+    "memfd_create": (319, 279), "memfd_secret": (447, 447),
     # what outlives a process
     "shmget": (29, 194), "msgget": (68, 186), "semget": (64, 190), "mq_open": (240, 180),
     # what others have of these: it is known by numbers, which can be guessed
