@@ -169,9 +169,16 @@ def _parts(job: dict[str, Any]) -> list[TestsPiece]:
             *parts,
             *((f"{_CHECK}{n}", compile(check, f"{_CHECK}{n}", "exec")) for n, check in enumerate(job["checks"])),
         ]
+    line = 0
     for statement in ast.parse(job["tests"], "tests.py").body:
         code = compile(ast.Module(body=[statement], type_ignores=[]), "tests.py", "exec")
-        parts.append((f"line {statement.lineno}" if isinstance(statement, ast.Assert) else "", code))
+        name = ""
+        if isinstance(statement, ast.Assert):
+            name = f"line {statement.lineno}" + (
+                f", column {statement.col_offset + 1}" if statement.lineno == line else ""
+            )
+            line = statement.lineno
+        parts.append((name, code))
     return parts
 
 
