@@ -134,14 +134,17 @@ def test_what_a_run_leaves_is_ended_and_the_other_run_goes_on() -> None:
 import os, signal, socket, sys, time
 other = socket.socket(fileno=3)
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
+is_there, there = os.pipe()
 if not os.fork():
     os.setsid()
     if not os.fork():
         os.close(1), os.close(2)
         other.send(b"x")
+        os.write(there, b"x")
         time.sleep(600)
     os._exit(0)
 os.wait()
+os.read(is_there, 1)
 """
     # its peer's descriptor closes only when what was left has ended
     stays = "import socket\nother = socket.socket(fileno=3)\nprint(other.recv(9), other.recv(9))"
