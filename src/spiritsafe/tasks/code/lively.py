@@ -14,7 +14,7 @@ from typing import final
 
 from spiritsafe.core.canonical import canonical_json, digest
 from spiritsafe.core.files.reading import parse_json
-from spiritsafe.tasks.code.duet.behaviour import ProgramCall, behaviours, first_difference
+from spiritsafe.tasks.code.duet.behaviour import BehaviourError, ProgramCall, behaviours, first_difference
 from spiritsafe.tasks.code.duet.inside.values import encoded
 from spiritsafe.tasks.code.languages.language import language_named, trial_outcomes
 from spiritsafe.tasks.code.languages.signature import CodeSignature, CodeValue
@@ -59,6 +59,7 @@ def lively_mutants(
 
     Raises:
         TaskError: The language has no mutants here.
+        BehaviourError: The right program gives nothing, as where its machine has no time for it.
         SandboxFailure: The sandbox failed.
     """
     told = canonical_json([list(one) for one in inputs]).decode("utf-8")
@@ -107,6 +108,11 @@ def _by_trials(
         return trial_outcomes(sandbox, language_named(language), source, signature, inputs, _LIMITS)
 
     right = results(gold)
+    for place, one in enumerate(right):
+        if isinstance(one, Failure):
+            raise BehaviourError(
+                f"The right program gives nothing for input {place}: {one.reason}.", hint="Run the same command again."
+            )
 
     def is_other(source: str) -> bool | None:
         found = results(source)

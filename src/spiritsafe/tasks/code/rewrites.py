@@ -35,6 +35,22 @@ class _Renamer(ast.NodeTransformer):
         return node
 
 
+def _names_beside_nodes(node: ast.AST) -> list[str]:
+    """Variables that are named here by texts, which the renamer leaves alone."""
+    match node:
+        case ast.Global() | ast.Nonlocal():
+            return node.names
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            return [node.name]
+        case ast.ExceptHandler() | ast.MatchAs() | ast.MatchStar():
+            return [node.name] if node.name else []
+        case ast.MatchMapping():
+            return [node.rest] if node.rest else []
+        case ast.Import() | ast.ImportFrom():
+            return [(alias.asname or alias.name).partition(".")[0] for alias in node.names]
+    return []
+
+
 def _python(source: str) -> str:
     tree = ast.parse(source)
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
@@ -53,6 +69,7 @@ def _python(source: str) -> str:
         for name in ast.walk(node)
         if isinstance(name, ast.Name)
     }
+    outside |= {name for node in ast.walk(tree) for name in _names_beside_nodes(node)}
     names = {name: f"the_{name}" for name in held - told - outside}
     for function in functions:
         _Renamer(names).visit(function)

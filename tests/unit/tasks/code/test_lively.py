@@ -4,6 +4,7 @@ import pytest
 from code_parts import usable
 from sandboxes import sandbox_of
 
+from spiritsafe.tasks.code.duet.behaviour import BehaviourError
 from spiritsafe.tasks.code.languages.language import trial_outcomes
 from spiritsafe.tasks.code.languages.signature import CodeSignature, CodeValue
 from spiritsafe.tasks.code.lively import lively_mutants
@@ -67,3 +68,14 @@ def test_those_that_are_equivalent_are_counted() -> None:
     assert found.num_equivalent > 2
     assert found.mutants
     assert 3 not in {one.line for one in found.mutants}
+
+
+def test_where_the_right_program_gives_nothing_nobody_is_compared_with_it() -> None:
+    """As on a machine that has no time for it: mutants would be told from it by that, for as long as they are kept."""
+    usable("fortran")
+    gold = GOLDS["fortran"].replace("answer = 0\n", "answer = 0\n    do while (k == 99)\n    end do\n")
+    assert gold != GOLDS["fortran"]
+    sandbox = sandbox_of(strongest_layer())
+    with pytest.raises(BehaviourError, match="right program gives nothing for input 5: it took too long"):
+        lively_mutants(sandbox, "fortran", gold, SIGNATURE, [*INPUTS, [[], 99]], 3)
+    assert lively_mutants(sandbox, "fortran", gold, SIGNATURE, INPUTS, 3).mutants

@@ -54,6 +54,43 @@ def test_python_in_other_words() -> None:
     assert {"LIMIT", "math", "helper"} <= names
 
 
+NAMED_ELSEWHERE = """
+seen = 0
+def double(x):
+    return 2 * x
+def main(x):
+    global seen
+    total = 0
+    def add():
+        nonlocal total
+        total += x
+    add()
+    try:
+        [][x]
+    except IndexError as problem:
+        text = str(problem)
+    problem = text
+    import math as tools
+    tools = tools
+    match [x, total]:
+        case [one, *others]:
+            one += 1
+            others += [2]
+    seen += double(total)
+    return [seen, total, problem, one, others, tools.gcd(4, x)]
+def more(x):
+    double = x + 1
+    return double
+"""
+
+
+def test_names_that_stand_in_other_places_too_are_kept_or_changed_everywhere() -> None:
+    one, two = {}, {}  # type: ignore[var-annotated]  # namespaces
+    exec(NAMED_ELSEWHERE, one)  # it is ours
+    exec(rewritten(NAMED_ELSEWHERE, "python"), two)
+    assert [one["main"](3), one["main"](4), one["more"](1)] == [two["main"](3), two["main"](4), two["more"](1)]
+
+
 def test_texts_keep_their_case() -> None:
     assert rewritten("print *, 'Ab' // \"cD\" ! x\n", "fortran").endswith("PRINT *, 'Ab' // \"cD\" ! X\n")
     assert rewritten("DISPLAY 'Ab' \"cD\" X.\n", "cobol") == "display 'Ab' \"cD\" x.\n"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,16 @@ SYSTEMS = Path("/usr/bin/python3")
 def ran(box: Box, source: str, **changes: Any) -> RunResult:
     (result,) = box.run([Run(files={"a.py": source}, steps=(RunStep(python="a.py"),), **changes)])
     return result
+
+
+@pytest.fixture
+def own_place(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Where temporary folders are made, and nobody else's: other processes of this machine have boxes too."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)  # runs are other users
+        with monkeypatch.context() as patch:
+            patch.setattr(tempfile, "tempdir", folder)
+            yield
 
 
 def scratch_folders() -> set[str]:
@@ -78,6 +89,7 @@ def test_it_runs_with_the_systems_python_where_this_one_is_closed(monkeypatch: p
     assert result.steps[0].text == "/usr/bin/python3 /usr True\n", result.steps[0].errors
 
 
+@pytest.mark.usefixtures("own_place")
 def test_its_folder_is_there_for_the_box_and_no_longer() -> None:
     sandbox_of("landlock")
     before = scratch_folders()
@@ -105,6 +117,7 @@ for attempt in (lambda: os.listdir("{folder}"), lambda: open("{folder}/x", "w"),
     assert scratch_folders() == before
 
 
+@pytest.mark.usefixtures("own_place")
 def test_a_box_that_does_not_start_leaves_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     sandbox_of("landlock")
     before = scratch_folders()
@@ -121,14 +134,17 @@ def test_what_a_run_leaves_is_ended_and_the_other_run_goes_on() -> None:
 import os, signal, socket, sys, time
 other = socket.socket(fileno=3)
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
+is_there, there = os.pipe()
 if not os.fork():
     os.setsid()
     if not os.fork():
         os.close(1), os.close(2)
         other.send(b"x")
+        os.write(there, b"x")
         time.sleep(600)
     os._exit(0)
 os.wait()
+os.read(is_there, 1)
 """
     # its peer's descriptor closes only when what was left has ended
     stays = "import socket\nother = socket.socket(fileno=3)\nprint(other.recv(9), other.recv(9))"
@@ -163,6 +179,7 @@ def test_devices_that_programs_need_are_there() -> None:
     assert sandbox_of("landlock").run(run).steps[0].text == "0\n4\n4\n"
 
 
+@pytest.mark.usefixtures("own_place")
 def test_a_tree_without_end_ends_its_run_and_not_the_box() -> None:
     source = """
 import os

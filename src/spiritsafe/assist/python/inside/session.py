@@ -31,7 +31,7 @@ from spiritsafe.assist.python.inside.modules import ProjectFinder, forget_module
 from spiritsafe.assist.python.inside.outcomes import ItemOutcomes, Report, run_items, said, told_name
 from spiritsafe.assist.python.inside.watch import MEMORY_READERS, TrustedCode, code_parts, trusted_code, watch
 from spiritsafe.tasks.code.duet.inside.channel import ChannelLost, hear, say
-from spiritsafe.tasks.code.duet.inside.fenced import fork_fenced, wait_for
+from spiritsafe.tasks.code.duet.inside.fenced import fork_fenced, read_messages, wait_for
 
 _MOST_REPORT_BYTES = 4 << 20
 _MOST_ITEMS = 2000
@@ -106,7 +106,7 @@ class _Turns:
         files = self._job["file_bytes"]
         pid = fork_fenced(begin, keep=(writing,), cpu_s=cpu_s, wall_s=wall_s, file_bytes=files)
         os.close(writing)
-        messages = _messages(reading)
+        messages = read_messages(reading, _MOST_REPORT_BYTES)
         return *wait_for(pid), messages
 
     def _prepare(self, config: pytest.Config, channel: socket.socket) -> None:
@@ -233,21 +233,3 @@ def _imported(tests: str) -> list[str]:
         plain = [name.name for node in body if isinstance(node, ast.Import) for name in node.names]
         return [*plain, *(node.module for node in body if isinstance(node, ast.ImportFrom) and node.module)]
     return []
-
-
-def _messages(descriptor: int) -> list[dict[str, Any]]:
-    """What a turn said, as far as it makes sense."""
-    data = bytearray()
-    while len(data) < _MOST_REPORT_BYTES and (part := os.read(descriptor, 1 << 16)):
-        data += part
-    os.close(descriptor)
-    messages = []
-    for line in bytes(data).splitlines():
-        try:
-            message = json.loads(line)
-        except (ValueError, RecursionError):
-            break
-        if not isinstance(message, dict):
-            break
-        messages.append(message)
-    return messages

@@ -37,9 +37,8 @@ FORTRAN_FLAGS = (
     *("-fcheck=all", "-fcheck=no-pointer", "-fcheck=no-recursion", "-frecursive", "-fno-backtrace"),
 )
 _MODULE = re.compile(r"^[ \t]*module[ \t]+(?!procedure\b)(\w+)[ \t]*(?:!.*)?$", re.IGNORECASE | re.MULTILINE)
-_PROGRAM = re.compile(
-    r"^[ \t]*program[ \t]+\w+[ \t]*$.*?^[ \t]*end[ \t]*program\b[^\n]*$", re.IGNORECASE | re.MULTILINE | re.DOTALL
-)
+_PROGRAM = re.compile(r"^[ \t]*program[ \t]+\w+[ \t]*$", re.IGNORECASE | re.MULTILINE)
+_PROGRAM_END = re.compile(r"^[ \t]*end[ \t]*program\b[^\n]*$", re.IGNORECASE | re.MULTILINE)
 
 
 @cache
@@ -70,12 +69,21 @@ end module solution
 
 def with_fortran_module(source: str, name: str) -> tuple[str, str]:
     """The source, with a module if it has none and without a program of its own; and the module's name."""
-    source = _PROGRAM.sub("", source)
+    source = _without_programs(source)
     function = re.search(rf"^[^!'\"\n]*\bfunction[ \t]+{name}\b", source, re.IGNORECASE | re.MULTILINE)
     modules = [found for found in _MODULE.finditer(source) if function is None or found.start() < function.start()]
     if modules:
         return source, modules[-1].group(1)
     return f"module solution\ncontains\n{source}\nend module solution\n", "solution"
+
+
+def _without_programs(source: str) -> str:
+    """In time that grows as the source does, even where a program has no end."""
+    kept, place = [], 0
+    while (head := _PROGRAM.search(source, place)) and (end := _PROGRAM_END.search(source, head.end())):
+        kept.append(source[place : head.start()])
+        place = end.end()
+    return "".join([*kept, source[place:]])
 
 
 _DRIVER = """program driver_of_solution

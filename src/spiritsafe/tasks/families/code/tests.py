@@ -2,8 +2,9 @@
 
 In: a problem and an answer. Out: a verdict: what share of the mutants of the code the tests kill, of those that are not
 suspected to be equivalent to it. A test counts if it passes on the code every time; where too few do, all score
-nothing. No test is credited with more than its share of the mutants, so that one which holds everything is worth no
-more than a few plain ones. Coverage earns nothing.
+nothing. No test is credited with more than its share of the mutants, so an answer of one test that holds everything is
+not right. A copy of it counts as another test, since one more line makes it no copy; no mutant is earned by either that
+they do not kill. Coverage earns nothing.
 """
 
 from __future__ import annotations

@@ -18,7 +18,9 @@ from spiritsafe.tasks.code.duet.inside import alike, values
 from spiritsafe.tasks.sandbox.job import Limits, Run, RunResult, RunStep
 from spiritsafe.tasks.sandbox.sandbox import Sandbox
 
-_LIMITS = Limits(cpu_s=10.0, wall_s=120.0)
+_CPU_S = 10.0
+_WALL_S, _WALL_S_EACH = 60.0, 10.0
+"""Until a program in COBOL has met all its tests, and for each that is compiled: a crowded machine fails nobody."""
 _CLOSE = 0.001
 """How far a float may be off, as COBOLEval's own harness has it."""
 _NEGATIVE = "pqrstuvwxy"
@@ -89,7 +91,7 @@ def judge_python(sandbox: Sandbox, program: str, suite: Mapping[str, Any], entry
         names=[entry],
         programs=[program],
         order=[0],
-        cpu_s=_LIMITS.cpu_s,
+        cpu_s=_CPU_S,
     )
     if not result.turns:
         return Judged(False, f"it was ended: {result.stop or 'its process is gone'}", result.layer)
@@ -123,7 +125,8 @@ def judge_cobol(sandbox: Sandbox, program: str, suite: Mapping[str, Any], entry:
         keep = ("/bin/sh", "-c", f"{compiled} && mv -- '{output}' {number}.txt")
         steps += [RunStep(argv=build), RunStep(argv=keep, must=False)]
     collected = tuple(f"{number}.txt" for number in range(len(callers)))
-    result = sandbox.run(Run(files=files, steps=tuple(steps), collect=collected, limits=_LIMITS))
+    limits = Limits(cpu_s=_CPU_S, wall_s=_WALL_S + _WALL_S_EACH * len(callers))
+    result = sandbox.run(Run(files=files, steps=tuple(steps), collect=collected, limits=limits))
     for number, test in enumerate(callers):
         why = _why_wrong(result, number, test)
         if why is not None:

@@ -37,8 +37,13 @@ _WANTED = {
     "cobol": r"^.{{0,7}}[ \t]*PROGRAM-ID[ \t]*\.[ \t]*['\"]?{0}\b",
 }
 _FLAGS = re.MULTILINE | re.IGNORECASE
-_NEXT = re.compile(r"^(?=\S)(?!\)|\]|\}|#)", re.MULTILINE)
-"""What begins behind a function's body."""
+_NEXT = re.compile(
+    r"""(?P<quotes>"{3}|'{3})(?:\\[\s\S]|[^\\])*?(?P=quotes)
+    |"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|\#.*
+    |^(?P<behind>(?=[^\s)\]}\#]))""",
+    re.VERBOSE | re.MULTILINE,
+)
+"""A text or comment, or what begins behind a function's body."""
 
 
 class ProgramsKnobs(ExamDataKnobs):
@@ -67,8 +72,9 @@ def program_of(asked: AskedProgram, text: str) -> str | None:
     first = body.lstrip("\n").partition("\n")[0]
     # a body may be followed by anything, the function once more among it
     if asked.language == "python" and asked.start and first[:1] in (" ", "\t") and not wanted.match(first):
-        end = _NEXT.search(body, len(body) - len(body.lstrip("\n")) + 1)
-        return asked.start + (body if end is None else body[: end.start()]) if body.strip() else None
+        found = _NEXT.finditer(body, len(body) - len(body.lstrip("\n")) + 1)
+        end = next((one.start() for one in found if one["behind"] is not None), len(body))
+        return asked.start + body[:end] if body.strip() else None
     if code is not None and wanted.search(code):
         # a function may lean on what the beginning imports and defines; what is said twice is as said last
         return f"{asked.start}\n\n{code}" if asked.language == "python" and asked.start else code

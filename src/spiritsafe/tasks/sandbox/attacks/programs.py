@@ -245,6 +245,17 @@ def kill_other(facts: AttackFacts) -> object:
 
 
 @attack
+def signal_by_owner(facts: AttackFacts) -> object:
+    """Have a pipe signal a process outside."""
+    import fcntl
+
+    pipe, _ = os.pipe()
+    fcntl.fcntl(pipe, fcntl.F_SETOWN, facts["pid"])
+    fcntl.fcntl(pipe, 10, signal.SIGURG)  # F_SETSIG
+    return fcntl.fcntl(pipe, fcntl.F_GETOWN)
+
+
+@attack
 def kill_all(facts: AttackFacts) -> object:
     """End every process that it may, and go on."""
     with suppress(ProcessLookupError):
@@ -462,6 +473,16 @@ def leave_shared_memory(facts: AttackFacts) -> object:
 
 
 @attack
+def read_shared_memory(facts: AttackFacts) -> object:
+    """Read shared memory of others by its number."""
+    _LIBC.shmat.restype = ctypes.c_void_p
+    address = _LIBC.shmat(facts["segment"], None, 0o10000)  # SHM_RDONLY
+    if address == ctypes.c_void_p(-1).value:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return _secret_in(ctypes.string_at(address, 4096), facts)
+
+
+@attack
 def set_clock(facts: AttackFacts) -> object:
     """Set the clock."""
     time.clock_settime(time.CLOCK_REALTIME, time.time())
@@ -500,6 +521,13 @@ def eat_memory_together(facts: AttackFacts) -> object:
         os.close(waker)
         done.append((pid, awake))
     return sum(os.read(awake, 1) == b"x" for _, awake in done) == len(done)
+
+
+@attack
+def eat_memory_in_files(facts: AttackFacts) -> object:
+    """Hold memory that no process is said to have."""
+    place = os.memfd_create("memory")
+    return os.write(place, bytes(1 << 20))
 
 
 @attack

@@ -6,6 +6,7 @@ Outside wait a secret file, a process with a secret, and servers, so that an att
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import secrets
@@ -29,6 +30,9 @@ from spiritsafe.tasks.sandbox.job import Limits, Run, RunStep
 from spiritsafe.tasks.sandbox.sandbox import Sandbox, SandboxFailure
 
 _LIMITS = Limits(cpu_s=1.0, wall_s=5.0)
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_REMOVE = 0
+"""Linux's IPC_RMID."""
 _STOPPED = {
     "time": "ended: its time was over",
     "output": "ended: it wrote too much output",
@@ -73,6 +77,7 @@ def outside() -> Iterator[dict[str, Any]]:
     sleeper = subprocess.Popen(
         [sys.executable, "-c", "import time; time.sleep(600)", secret], env={"SECRET": secret}, start_new_session=True
     )
+    segment = _shared_memory(secret.encode("ascii"))
     try:
         yield {
             "secret": secret,
@@ -85,10 +90,12 @@ def outside() -> Iterator[dict[str, Any]]:
             "abstract": abstract,
             "socket": path,
             "key": secrets.randbelow(1 << 30) + 1,
+            "segment": segment,
             "mark": mark,
             "outside": False,
         }
     finally:
+        _LIBC.shmctl(segment, _REMOVE, None)
         sleeper.kill()
         sleeper.wait()
         for server, greeter in zip(servers, greeters, strict=True):
@@ -96,6 +103,17 @@ def outside() -> Iterator[dict[str, Any]]:
             greeter.join()
             server.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _shared_memory(content: bytes) -> int:
+    """The number of a new segment that everybody may read."""
+    segment: int = _LIBC.shmget(0, ctypes.c_size_t(4096), 0o644)
+    _LIBC.shmat.restype = ctypes.c_void_p
+    if segment >= 0:  # a machine may have none
+        address = _LIBC.shmat(segment, None, 0)
+        ctypes.memmove(address, content, len(content))
+        _LIBC.shmdt(ctypes.c_void_p(address))
+    return segment
 
 
 def _greet(server: socket.socket) -> None:

@@ -13,9 +13,9 @@ import struct
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 NEW_MOUNTS, NEW_PIDS, NEW_IPC = 0x00020000, 0x20000000, 0x08000000
-NO_SUID, NO_DEVICES, NO_EXEC = 2, 4, 8
+READ_ONLY, NO_SUID, NO_DEVICES, NO_EXEC = 1, 2, 4, 8
 _PRIVATE, _RECURSIVE = 1 << 18, 1 << 14
-_READ_ONLY, _REMOUNT = 1, 32
+_REMOUNT = 32
 _SET_DEATH_SIGNAL, _SET_DUMPABLE, _SET_SECCOMP, _DROP_BOUND = 1, 4, 22, 24
 _SET_NO_NEW_PRIVILEGES, _AMBIENT, _AMBIENT_CLEAR, _SUBREAPER = 38, 47, 4, 36
 _CAPABILITIES_3 = 0x20080522
@@ -60,7 +60,7 @@ def mount(kind: str, place: str, flags: int = 0, options: str = "") -> None:
 
 def forbid_writing(place: str, flags: int) -> None:
     """Have a mounted file system take no more changes, of files and of folders."""
-    _call("mount", b"none", place.encode(), None, ctypes.c_ulong(_REMOUNT | _READ_ONLY | flags), None)
+    _call("mount", b"none", place.encode(), None, ctypes.c_ulong(_REMOUNT | READ_ONLY | flags), None)
 
 
 def keep_mounts_private() -> None:

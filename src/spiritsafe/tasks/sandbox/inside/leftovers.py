@@ -112,7 +112,7 @@ def _used(place: int, levels: int) -> tuple[int, int]:
     try:
         for name in os.listdir(place):
             num_files += 1
-            with suppress(FileNotFoundError):  # removed meanwhile
+            with suppress(FileNotFoundError, NotADirectoryError):  # removed meanwhile, or another thing
                 facts = os.stat(name, dir_fd=place, follow_symlinks=False)
                 num_bytes += facts.st_blocks * 512
                 if stat.S_ISDIR(facts.st_mode):

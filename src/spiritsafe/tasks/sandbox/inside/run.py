@@ -12,6 +12,7 @@ descriptors nor its memory.
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import math
 import os
@@ -33,11 +34,12 @@ _PLACES = {
 """Where there are namespaces: what can be written to, and how it is mounted."""
 _CHANNEL = 3
 """Number of the descriptor."""
-_MOST_FILE_BYTES = 8 << 20
+_MOST_FILE_BYTES, _MOST_COLLECTED_BYTES = 8 << 20, 32 << 20
+"""Of a file that is wanted, and of all of them: what is too large for the report would lose the run."""
 _OWN_PROCESSES = 4
 """Of the sandbox, which the kernel counts as the run's."""
-_OUT_OF_THE_WAY = 200
-"""Numbers of descriptors from here on are free."""
+_SPARED_LEAST = "1000"
+"""What the kernel is told of processes that it shall end before all others where memory is used up."""
 
 
 @dataclass
@@ -78,6 +80,7 @@ def begin(setting: Setting, number: int, descriptors: list[int], *, private: tup
         os.setsid()
         for descriptor in private:
             os.close(descriptor)
+        _be_ended_first()
         if setting.has_namespaces:
             kernel.unshare(kernel.NEW_MOUNTS | kernel.NEW_IPC)
             work = _make_places(setting)
@@ -90,13 +93,21 @@ def begin(setting: Setting, number: int, descriptors: list[int], *, private: tup
         os._exit(0)
 
 
+def _be_ended_first() -> None:
+    """Where memory is used up, the run ends and not the server, which may be larger."""
+    kernel.set_dumpable(True)  # else what tells of this process belongs to root
+    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write(_SPARED_LEAST)
+    kernel.set_dumpable(False)
+
+
 def _make_places(setting: Setting) -> str:
     """New and empty: where files may be written, and what tells of processes."""
     kernel.keep_mounts_private()
     room = f"size={setting.scratch_bytes},nr_inodes={setting.scratch_files},mode=1777"
     for place, flags in _PLACES.items():
         kernel.mount("tmpfs", place, flags, room)
-    kernel.mount("proc", "/proc", kernel.NO_SUID | kernel.NO_DEVICES | kernel.NO_EXEC)
+    kernel.mount("proc", "/proc", kernel.NO_SUID | kernel.NO_DEVICES | kernel.NO_EXEC | kernel.READ_ONLY)
     os.mkdir(_WORK, 0o777)
     os.chmod(_WORK, 0o777)
     return _WORK
@@ -120,6 +131,16 @@ def _say(report: int, message: dict[str, Any]) -> None:
     line = json.dumps(message).encode("ascii") + b"\n"
     while line:
         line = line[os.write(report, line) :]
+
+
+def _in_memory(text: str) -> int:
+    """A descriptor from which a text can be read."""
+    place = os.memfd_create("in")
+    rest = text.encode("utf-8", "surrogatepass")
+    while rest:
+        rest = rest[os.write(place, rest) :]
+    os.lseek(place, 0, os.SEEK_SET)
+    return place
 
 
 def _read_all(descriptor: int) -> bytes:
@@ -149,6 +170,7 @@ def _first_process(setting: Setting, work: str, descriptors: list[int]) -> None:
         kernel.restrict_files([*setting.readable, work], [os.devnull])
     elif not setting.has_namespaces:
         kernel.restrict_files(setting.readable, [work, os.devnull])
+    inputs = [_in_memory(step["stdin"]) for step in job["steps"]]  # the filter refuses such files
     calls = seccomp.filter_program(
         platform.machine(), has_namespaces=setting.has_namespaces, leaves_nothing=job["read_only"]
     )
@@ -164,9 +186,9 @@ def _first_process(setting: Setting, work: str, descriptors: list[int]) -> None:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         pid = os.fork()
         if not pid:
-            _run_step(step, job["limits"], environment, output, errors, channel)
-        os.close(output)
-        os.close(errors)
+            _run_step(step, job["limits"], environment, (inputs[place], output, errors, channel))
+        for descriptor in (inputs[place], output, errors):
+            os.close(descriptor)
         code, memory_bytes = _wait_for(pid, is_alone=setting.has_namespaces)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -231,17 +253,14 @@ def _limit(limits: dict[str, Any]) -> None:
 
 
 def _run_step(
-    step: dict[str, Any], limits: dict[str, Any], environment: dict[str, str], output: int, errors: int, channel: int
+    step: dict[str, Any], limits: dict[str, Any], environment: dict[str, str], descriptors: tuple[int, ...]
 ) -> None:
-    """In a step's process: never returns."""
+    """In a step's process, whose first descriptors these become: never returns."""
     code = 125
     try:
         kernel.die_with_parent()
-        given = os.memfd_create("in")
-        os.write(given, step["stdin"].encode("utf-8", "surrogatepass"))
-        os.lseek(given, 0, os.SEEK_SET)
-        high = [os.dup2(one, _OUT_OF_THE_WAY + place) for place, one in enumerate((given, output, errors, channel))]
-        for place, one in enumerate(high):
+        out_of_the_way = [fcntl.fcntl(one, fcntl.F_DUPFD, _CHANNEL + 1) for one in descriptors]
+        for place, one in enumerate(out_of_the_way):
             os.dup2(one, place)
         os.closerange(_CHANNEL + step["channel"], 1 << 16)
         _limit(limits)
@@ -261,13 +280,15 @@ def _run_step(
 
 def _collected(names: list[str]) -> dict[str, str]:
     files: dict[str, str] = {}
+    left = _MOST_COLLECTED_BYTES
     for name in names:
         try:
             descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             continue
         facts = os.fstat(descriptor)
-        if stat.S_ISREG(facts.st_mode) and facts.st_size <= _MOST_FILE_BYTES:
+        if stat.S_ISREG(facts.st_mode) and facts.st_size <= min(_MOST_FILE_BYTES, left):
+            left -= facts.st_size
             files[name] = base64.b64encode(_read_all(descriptor)).decode("ascii")
         else:
             os.close(descriptor)

@@ -17,6 +17,8 @@ _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
 _UNIX_SOCKETS = 1
 _TERMINAL_INPUT = (0x5412, 0x541C)
 """TIOCSTI, which types into a terminal, and TIOCLINUX, which pastes into one."""
+_OWNERS, _OWNERS_BY_IOCTL = (8, 10, 15), (0x8901, 0x8902)
+"""F_SETOWN, F_SETSIG, F_SETOWN_EX of fcntl; FIOSETOWN, SIOCSPGRP of ioctl: a descriptor then signals a process."""
 _NAMESPACES = 0x7E020080
 """CLONE_NEWTIME, NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET; see clone(2)."""
 
@@ -44,8 +46,13 @@ _REFUSED = {
     "adjtimex": (159, 171), "sethostname": (170, 161), "setdomainname": (171, 162), "iopl": (172, None),
     "ioperm": (173, None), "modify_ldt": (154, None), "personality": (135, 92), "vhangup": (153, 58),
     "lookup_dcookie": (212, 18), "vmsplice": (278, 75), "uselib": (134, None), "remap_file_pages": (216, 234),
+    # memory that no process is said to have
+    "memfd_create": (319, 279), "memfd_secret": (447, 447),
     # what outlives a process
     "shmget": (29, 194), "msgget": (68, 186), "semget": (64, 190), "mq_open": (240, 180),
+    # what others have of these: it is known by numbers, which can be guessed
+    "shmat": (30, 196), "shmctl": (31, 195), "msgsnd": (69, 189), "msgrcv": (70, 188), "msgctl": (71, 187),
+    "semop": (65, 193), "semtimedop": (220, 192), "semctl": (66, 191), "mq_unlink": (241, 181),
 }  # fmt: skip
 """By name, the numbers on x86_64 and aarch64; None: there is no such call."""
 
@@ -62,6 +69,7 @@ _PRIORITIES = {
 """Likewise; and where nothing shall be left: a process can set those of the one that forked it, which keeps them."""
 
 _CLONE, _CLONE3, _SOCKET, _IOCTL, _PRLIMIT = (56, 220), (435, 435), (41, 198), (16, 29), (302, 261)
+_FCNTL = (72, 25)
 
 
 def _instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
@@ -80,6 +88,12 @@ def _at_number(number: int, body: Iterable[bytes]) -> list[bytes]:
 
 def _argument(place: int) -> bytes:
     return _instruction(_LOAD, _FIRST_ARGUMENT + 8 * place)
+
+
+def _unless(place: int, refused: Iterable[int]) -> list[bytes]:
+    """Allow a call unless an argument is one of those."""
+    checks = [part for value in refused for part in (_instruction(_JUMP_IF_EQUAL, value, 0, 1), _refusal())]
+    return [_argument(place), *checks, _instruction(_RETURN, _ALLOW)]
 
 
 def filter_program(architecture: str, *, has_namespaces: bool, leaves_nothing: bool = False) -> bytes:
@@ -117,8 +131,7 @@ def filter_program(architecture: str, *, has_namespaces: bool, leaves_nothing: b
     )
     unix = [_argument(0), _instruction(_JUMP_IF_EQUAL, _UNIX_SOCKETS, 0, 1), allow, _refusal()]
     program += _at_number(_SOCKET[column], unix if has_namespaces else [_refusal()])
-    typing = [_instruction(_JUMP_IF_EQUAL, number, 0, 1) + _refusal() for number in _TERMINAL_INPUT]
-    typing = [part[place : place + 8] for part in typing for place in (0, 8)]
-    program += _at_number(_IOCTL[column], [_argument(1), *typing, allow])
+    program += _at_number(_IOCTL[column], _unless(1, _TERMINAL_INPUT + (() if has_namespaces else _OWNERS_BY_IOCTL)))
+    program += _at_number(_FCNTL[column], _unless(1, () if has_namespaces else _OWNERS))
     program += _at_number(_PRLIMIT[column], [_argument(0), _instruction(_JUMP_IF_EQUAL, 0, 1, 0), _refusal(), allow])
     return b"".join([*program, allow])

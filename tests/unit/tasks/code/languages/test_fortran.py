@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+from random import Random
+
 import pytest
 from code_parts import MIX, MIXED, MIXED_INPUTS, mixed, tried
 
@@ -111,3 +114,18 @@ def test_a_missing_compiler_says_what_to_install(monkeypatch: pytest.MonkeyPatch
     language = language_named("fortran")
     monkeypatch.setattr(fortran, "fortran_compiler", lambda: None)
     assert str(language.why_not()).startswith("gfortran is not installed: apt-get install")
+
+
+WHOLE = re.compile(
+    r"^[ \t]*program[ \t]+\w+[ \t]*$.*?^[ \t]*end[ \t]*program\b[^\n]*$", re.IGNORECASE | re.MULTILINE | re.DOTALL
+)
+
+
+def test_programs_are_left_out_and_what_has_no_end_stays() -> None:
+    rng = Random(0)
+    lines = ("program a", " PROGRAM b ", "end program", "endprogram a ! x", "end program a", "x = 1", "", "program")
+    for _ in range(2000):
+        source = "\n".join(rng.choices(lines, k=rng.randrange(9)))
+        assert fortran._without_programs(source) == WHOLE.sub("", source)
+    endless = "program a\n" * 100_000  # as models write that never end
+    assert fortran._without_programs(endless) == endless

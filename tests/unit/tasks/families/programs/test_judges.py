@@ -11,7 +11,9 @@ from sandboxes import sandbox_of
 
 from spiritsafe.tasks.families.programs.judges import Judged, in_order, judge_cobol, judge_python
 from spiritsafe.tasks.families.programs.layouts import asked_of
+from spiritsafe.tasks.sandbox.job import Run
 from spiritsafe.tasks.sandbox.layers import SANDBOX_LAYERS, strongest_layer
+from spiritsafe.tasks.sandbox.sandbox import Sandbox, SandboxFailure
 
 
 def python(program: str, row: dict[str, Any] | None = None) -> Judged:
@@ -181,3 +183,18 @@ def test_sections_are_put_into_the_order_that_gnucobol_wants() -> None:
     assert sorted(in_order(program).splitlines()) == sorted(program.splitlines())
     assert in_order(program) == program
     assert CHECK not in program
+
+
+def test_more_tests_have_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is compiled anew, which takes seconds on a crowded machine."""
+    times = []
+
+    def run(_: Sandbox, what: Run) -> None:
+        times.append(what.limits.wall_s)
+        raise SandboxFailure("what it takes is all that is asked here")
+
+    monkeypatch.setattr(Sandbox, "run", run)
+    for count in (1, 26):
+        with pytest.raises(SandboxFailure):
+            judge_cobol(sandbox_of(strongest_layer()), "", {"callers": [{"caller": ""}] * count}, "F")
+    assert times[1] >= times[0] + 25 * 5.0

@@ -95,6 +95,8 @@ WHOLE = "def half_of(number):\n    return number // 2\n"
         (BODY + "\n\ndef more():\n    pass\n\nhalf_of = None\n", "correct"),  # runs on behind the function
         (BODY + "\nprint(half_of(1))\nThis is not code\n", "correct"),
         (BODY + "\n# now a test\nassert half_of(1) == 5\n", "correct"),
+        (f'    """It\'s\nhalf.\n"""\n{BODY}\nIt\'s that.\n', "correct"),  # a text of several lines begins anywhere
+        (f"    # It's\n    sign = '\"' '\\'\"' '#'\n    long = '''\nA \\'''\n'''\n{BODY}half_of = None\n", "correct"),
         ("    return number // 3\n", "wrong"),
         (in_fence("def other(number):\n    return number // 2\n"), "wrong"),
         (in_fence("int half_of(int n) { return n / 2; }", "c"), "unparsed"),

@@ -21,7 +21,8 @@ BY_ANYBODY = (
     "listen_for_others", "talk_to_kernel", "connect_to_abstract_socket", "connect_to_socket_file", "kill_other",
     "read_environments", "read_command_lines", "slow_others_down", "leave_shared_memory", "start_threads",
     "make_files", "write_huge_file", "print_without_end", "take_descriptor", "use_setuid_program",
-    "copy_parents_memory",
+    "copy_parents_memory", "signal_by_owner", "read_shared_memory",
+    "eat_memory_in_files",
 )  # fmt: skip
 """What succeeds where there is no sandbox, whoever one is, and harms nothing."""
 BY_ROOT = (

@@ -184,3 +184,23 @@ say([len(os.read(alive, 1)), os.waitpid(other, os.WNOHANG)])
 os.kill(other, 9)
 """)
     assert said == [0, [0, 0]]
+
+
+def test_a_folder_that_becomes_a_file_while_it_is_looked_at_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever writes there can swap the two again and again, and the server would end of it."""
+    (tmp_path / "swapped").mkdir()
+    (tmp_path / "other").write_bytes(bytes(1 << 16))
+    opened = leftovers._opened
+
+    def after_the_swap(folder: str, inside: int | None = None) -> int:
+        if folder == "swapped":
+            (tmp_path / "swapped").rmdir()
+            (tmp_path / "swapped").write_text("x")
+        return opened(folder, inside)
+
+    monkeypatch.setattr(leftovers, "_opened", after_the_swap)
+    assert not leftovers.is_too_full(str(tmp_path), most_bytes=1 << 20, most_files=2)
+    assert leftovers.is_too_full(str(tmp_path), most_bytes=1 << 15, most_files=2)
+    assert leftovers.is_too_full(str(tmp_path), most_bytes=1 << 20, most_files=1)

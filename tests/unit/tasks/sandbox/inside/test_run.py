@@ -239,6 +239,37 @@ def test_files_are_collected_though_steps_failed(layer: str) -> None:
 
 
 @every_layer
+def test_many_large_files_that_are_wanted_lose_no_run(layer: str) -> None:
+    """What runs may write any of them, and nothing would be known of it if all came back."""
+    source = "for n in range(7):\n    open(f'{n}.txt', 'wb').write(b'x' * (8 << 20))"
+    names = tuple(f"{n}.txt" for n in range(7))
+    result = run_one(layer, files={"a.py": source}, steps=(RunStep(python="a.py"),), collect=names)
+    assert result.has_ended_well, result.steps[0].errors
+    assert {name: len(content) for name, content in result.files.items()} == dict.fromkeys(names[:4], 8 << 20)
+
+
+def test_a_run_that_uses_up_memory_ends_alone() -> None:
+    """The kernel would take the largest process, which is the server where all others are small."""
+    sandbox = sandbox_of("namespaces")
+    hoard = "for n in 1 2 3; do head -c 20000000 /dev/zero > $n; done"
+    run = Run(steps=(RunStep(argv=("/bin/sh", "-c", hoard)),), limits=Limits(memory_bytes=1 << 26))
+    result = sandbox.run(run)
+    if not result.layer.endswith("+cgroup"):
+        pytest.skip("no control group can be made here")
+    assert result.stop == "memory"
+    assert sandbox.run(Run(steps=(RunStep(argv=("/bin/true",)),))).has_ended_well
+
+
+@every_layer
+@pytest.mark.parametrize("read_only", [True, False])
+def test_what_runs_cannot_have_the_kernel_spare_it(layer: str, read_only: bool) -> None:
+    source = "path = '/proc/self/oom_score_adj'\nprint(open(path).read().strip())\nopen(path, 'w').write('0')"
+    result = run_one(layer, files={"a.py": source}, steps=(RunStep(python="a.py"),), read_only=read_only)
+    assert result.steps[0].text == ("1000\n" if layer == "namespaces" and not read_only else "")
+    assert result.steps[0].code == 1
+
+
+@every_layer
 def test_a_run_can_have_the_most_steps(layer: str) -> None:
     steps = tuple(RunStep(argv=("/bin/cat",), stdin=str(number)) for number in range(MOST_STEPS))
     result = run_one(layer, steps=steps)

@@ -9,6 +9,7 @@ import pytest
 from spiritsafe.tasks.sandbox.inside.seccomp import (
     _CLONE,
     _CLONE3,
+    _FCNTL,
     _IOCTL,
     _PRIORITIES,
     _PRLIMIT,
@@ -52,7 +53,7 @@ def test_calls_that_reach_out_are_refused_and_others_are_not(
 ) -> None:
     program = filter_program(processor, has_namespaces=has_namespaces, leaves_nothing=leaves_nothing)
     column = list(PROCESSORS).index(processor)
-    special = {numbers[column] for numbers in (_CLONE, _CLONE3, _SOCKET, _IOCTL, _PRLIMIT)}
+    special = {numbers[column] for numbers in (_CLONE, _CLONE3, _SOCKET, _IOCTL, _FCNTL, _PRLIMIT)}
     refused = {numbers[column] for numbers in _REFUSED.values()}
     signals = {numbers[column] for numbers in _SIGNALS.values()}
     priorities = {numbers[column] for numbers in _PRIORITIES.values()}
@@ -86,6 +87,18 @@ def test_arguments_decide(processor: str) -> None:
 
 
 @every_processor
+def test_descriptors_signal_nobody_whom_no_namespace_hides(processor: str) -> None:
+    column = list(PROCESSORS).index(processor)
+    inside = filter_program(processor, has_namespaces=True)
+    alone = filter_program(processor, has_namespaces=False)
+    setters = {_FCNTL[column]: (8, 10, 15), _IOCTL[column]: (0x8901, 0x8902)}
+    for call, commands in setters.items():
+        assert {answer(alone, processor, call, 3, command) for command in commands} == {EPERM}
+        assert {answer(inside, processor, call, 3, command) for command in commands} == {ALLOW}
+    assert {answer(alone, processor, _FCNTL[column], 3, command) for command in (0, 1, 2, 3, 4, 9, 1030)} == {ALLOW}
+
+
+@every_processor
 def test_other_processors_numbers_end_the_process(processor: str) -> None:
     program = filter_program(processor, has_namespaces=True)
     other = next(name for name in PROCESSORS if name != processor)
@@ -107,5 +120,6 @@ def test_numbers_are_those_of_the_kernels_headers(processor: str) -> None:
     known = {name.removeprefix("3264_"): int(n) for name, n in re.findall(r"#define __NR3?2?6?4?_(\w+)\s+(\d+)", text)}
     column = list(PROCESSORS).index(processor)
     special = {"clone": _CLONE, "clone3": _CLONE3, "socket": _SOCKET, "ioctl": _IOCTL, "prlimit64": _PRLIMIT}
+    special |= {"fcntl": _FCNTL}
     for name, numbers in (_REFUSED | _SIGNALS | _PRIORITIES | special).items():
         assert known.get(name) == numbers[column], name

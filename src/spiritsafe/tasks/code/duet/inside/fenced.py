@@ -1,15 +1,18 @@
 """A forked process that can leave nothing behind: no process, no file, no open descriptor of the one that forked it.
 
-In: what it shall do. Out: how it ended. So that code which is run many times finds no trace of the times before.
+In: what it shall do. Out: how it ended, and what it said. So that code which is run many times finds no trace of the
+times before.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import resource
 import signal
 from collections.abc import Callable
+from typing import Any
 
 
 def fork_fenced(
@@ -51,3 +54,21 @@ def wait_for(pid: int) -> tuple[int, float]:
     """How it ended: its code, negative for a signal; and the seconds that it computed."""
     _, status, used = os.wait4(pid, 0)
     return os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime
+
+
+def read_messages(descriptor: int, most_bytes: int) -> list[dict[str, Any]]:
+    """What it said, objects of JSON, one a line; as far as they make sense, and no more than about so many bytes."""
+    data = bytearray()
+    while len(data) < most_bytes and (part := os.read(descriptor, 1 << 16)):
+        data += part
+    os.close(descriptor)
+    messages = []
+    for line in bytes(data).splitlines():
+        try:
+            message = json.loads(line)
+        except (ValueError, RecursionError):
+            break
+        if not isinstance(message, dict):
+            break
+        messages.append(message)
+    return messages

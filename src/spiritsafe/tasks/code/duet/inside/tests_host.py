@@ -22,7 +22,7 @@ from typing import Any
 
 from spiritsafe.tasks.code.duet.inside import some_pytest
 from spiritsafe.tasks.code.duet.inside.channel import ChannelLost, hear, say
-from spiritsafe.tasks.code.duet.inside.fenced import fork_fenced, wait_for
+from spiritsafe.tasks.code.duet.inside.fenced import fork_fenced, read_messages, wait_for
 from spiritsafe.tasks.code.duet.inside.values import decoded, encoded, update
 
 _MODULE = "solution"
@@ -169,9 +169,16 @@ def _parts(job: dict[str, Any]) -> list[TestsPiece]:
             *parts,
             *((f"{_CHECK}{n}", compile(check, f"{_CHECK}{n}", "exec")) for n, check in enumerate(job["checks"])),
         ]
+    line = 0
     for statement in ast.parse(job["tests"], "tests.py").body:
         code = compile(ast.Module(body=[statement], type_ignores=[]), "tests.py", "exec")
-        parts.append((f"line {statement.lineno}" if isinstance(statement, ast.Assert) else "", code))
+        name = ""
+        if isinstance(statement, ast.Assert):
+            name = f"line {statement.lineno}" + (
+                f", column {statement.col_offset + 1}" if statement.lineno == line else ""
+            )
+            line = statement.lineno
+        parts.append((name, code))
     return parts
 
 
@@ -243,22 +250,6 @@ def _turn(
         os._exit(1)
 
 
-def _read_report(descriptor: int) -> list[dict[str, Any]]:
-    data = bytearray()
-    while len(data) < _MOST_REPORT_BYTES and (part := os.read(descriptor, 1 << 16)):
-        data += part
-    messages = []
-    for line in bytes(data).splitlines():
-        try:
-            message = json.loads(line)
-        except (ValueError, RecursionError):
-            break
-        if not isinstance(message, dict):
-            break
-        messages.append(message)
-    return messages
-
-
 def main() -> None:
     """Run the tests against each program that has its turn."""
     job = json.loads(sys.stdin.buffer.read())
@@ -284,8 +275,7 @@ def main() -> None:
         pid = fork_fenced(work, keep=(code.fileno(), writing), cpu_s=job["cpu_s"], wall_s=job["wall_s"])
         code.close()
         os.close(writing)
-        messages = _read_report(reading)
-        os.close(reading)
+        messages = read_messages(reading, _MOST_REPORT_BYTES)
         _, cpu_s = wait_for(pid)
         channel.sendall(b"done")
         sys.stdout.write(f"{nonce} {json.dumps({'cpu_s': round(cpu_s, 6), 'said': messages})}\n")

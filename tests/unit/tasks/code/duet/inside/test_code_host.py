@@ -127,7 +127,7 @@ def test_a_loop_ends_by_the_clock(layer: str) -> None:
     assert [test.outcome for test in found.tests] == ["failed", "unknown"]
     assert found.tests[0].why.startswith("the code ended")
     assert found.has_ended
-    assert 0.15 < found.cpu_s < 5.0
+    assert 0.02 < found.cpu_s < 5.0  # clocks and counts of ticks differ
 
 
 @pytest.mark.parametrize(

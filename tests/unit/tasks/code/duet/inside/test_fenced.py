@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import os
 import signal
+from pathlib import Path
+from typing import Any
 
+import pytest
 from sandboxes import every_layer, sandbox_of
 
+from spiritsafe.tasks.code.duet.inside.fenced import read_messages
 from spiritsafe.tasks.code.duet.programs import program_files
 from spiritsafe.tasks.sandbox.job import Limits, Run, RunStep
 
@@ -122,3 +127,23 @@ def test_its_bounds_keep_to_those_above(layer: str) -> None:
     limits = Limits(cpu_s=1.0)
     assert outcome(layer, "os.write(writing, b'here')", cpu_s=60.0, limits=limits) == ["0", "True", "here"]
     assert outcome(layer, "while True: pass", cpu_s=60.0, limits=limits)[:2] == [str(-signal.SIGKILL), "True"]
+
+
+@pytest.mark.parametrize(
+    ("said", "heard"),
+    [
+        (b'{"a": 1}\n{"b": "\\u00e9"}\n', [{"a": 1}, {"b": "é"}]),
+        (b"", []),
+        (b'{"a": 1}\n{"b": ', [{"a": 1}]),
+        (b'{"a": 1}\n[2]\n{"c": 3}\n', [{"a": 1}]),
+        (b'{"a": 1}\n\xff\n{"c": 3}\n', [{"a": 1}]),
+        (b'{"a": 1}\n' + b"[" * 20_000 + b'\n{"c": 3}\n', [{"a": 1}]),
+        (b'{"a": 1}\n' * 9_000, [{"a": 1}] * ((1 << 16) // 9)),  # what is read at once, which is more than the bound
+    ],
+)
+def test_what_makes_sense_is_heard_up_to_a_bound(said: bytes, heard: list[Any], tmp_path: Path) -> None:
+    (tmp_path / "said").write_bytes(said)
+    reading = os.open(tmp_path / "said", os.O_RDONLY)
+    assert read_messages(reading, 1 << 15) == heard
+    with pytest.raises(OSError, match="descriptor"):
+        os.fstat(reading)

@@ -48,6 +48,12 @@ def test_a_prelude_stands_before() -> None:
     assert outcomes("assert f(3) == 6", CODE, prelude="def f(x): return None") == {"line 1": "passed"}
 
 
+def test_each_of_two_asserts_on_a_line_counts() -> None:
+    tests = "assert f(1) == 3; assert f(2) == 4\nassert f(1)"
+    wanted = {"line 1": "failed", "line 1, column 19": "passed", "line 2": "passed"}
+    assert outcomes(tests, "def f(x): return 2 * x") == wanted
+
+
 def test_names_that_are_not_wanted_are_not_seen() -> None:
     program = "def f(x): return 0\ndef abs(x): return 0\ndef helper(x): return 0\n"
     prelude = "def helper(x): return x\ndef f(x): pass\n"
