@@ -9,6 +9,7 @@ import re
 from typing import Literal, final
 
 from spiritsafe.assist.asker import AskingCost
+from spiritsafe.assist.code_report import CodeReport
 from spiritsafe.core.records import Record
 from spiritsafe.core.text.safe_text import visible
 
@@ -61,40 +62,22 @@ class ExplainedRoutine(Record):
 
 
 @final
-class ExplanationsReport(Record):
-    """What became of one file.
+class ExplanationsReport(CodeReport):
+    """What became of one file; ``tests_file`` has the tests that decided, ``cost`` is that of explanations.
 
     Attributes:
-        path: The file.
-        language: Its language.
-        source_digest: Of its text.
-        tests_file: The tests that decided.
-        model: The name of the model that explained.
-        model_digest: See :class:`~spiritsafe.core.generator.GeneratorInfo`.
         rebuilder: The name of the model that wrote the routines anew.
         rebuilder_digest: Its digest; the same as the other where one model did both.
-        sandbox: What held all runs.
         routines: Each of them.
         ignored: Of tests that do not hold for the file as it is, why.
-        cost: Of explanations.
         rebuilding_cost: Of writing anew.
-        seconds: From the first question to the last run.
     """
 
-    path: str
-    language: str
-    source_digest: str
-    tests_file: str
-    model: str
-    model_digest: str
     rebuilder: str
     rebuilder_digest: str
-    sandbox: str
     routines: tuple[ExplainedRoutine, ...]
     ignored: dict[str, str]
-    cost: AskingCost
     rebuilding_cost: AskingCost
-    seconds: float
 
     @property
     def share(self) -> float:

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from fake_endpoint import Answer, FakeEndpoint
 
 from spiritsafe import tasks
-from spiritsafe.cli.answers.code.common import opened_model, refuse_below, refuse_to_replace
+from spiritsafe.cli.answers.code.common import opened_model, refuse_below
 from spiritsafe.cli.model_options import Patience
 from spiritsafe.core.errors import RecipeError, SpiritsafeError, TaskError
 
@@ -18,18 +17,6 @@ def test_a_share_below_what_was_asked_for_is_exit_code_1() -> None:
     with pytest.raises(SpiritsafeError, match=r"It is 79.9%, below 80.0%") as raised:
         refuse_below(0.799, 0.8, "It")
     assert raised.value.exit_code == 1
-
-
-def test_files_that_are_there_are_named(tmp_path: Path) -> None:
-    files = [tmp_path / name for name in ("a", "b", "c")]
-    refuse_to_replace(files, overwrite=False)
-    files[1].touch()
-    with pytest.raises(RecipeError, match="b is there already"):
-        refuse_to_replace(files, overwrite=False)
-    files[2].touch()
-    with pytest.raises(RecipeError, match="b and 1 more is there already"):
-        refuse_to_replace(files, overwrite=False)
-    refuse_to_replace(files, overwrite=True)
 
 
 def test_the_model_is_closed_and_a_lost_sandbox_is_told(
