@@ -20,10 +20,11 @@ from typing import Any, final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spiritsafe.assist.python import inside
+from spiritsafe.assist.python.environment import PythonEnvironment
 from spiritsafe.assist.python.project import PythonModule
 from spiritsafe.core.errors import SourceError, TaskError
 from spiritsafe.core.files.reading import parse_json
-from spiritsafe.tasks import Limits, Run, RunStep, Sandbox, shown_at
+from spiritsafe.tasks import Limits, Run, RunStep, Sandbox, closed_folder, shown_at
 from spiritsafe.tasks.code import DuetResult, DuetTurn, TestOutcome, TestRun, program_files
 
 _FOLDER = inside.__name__.replace(".", "/")
@@ -220,11 +221,21 @@ def _run(
         said = one.steps[0].errors.strip().rpartition("\n")[2] or one.stop or f"it ended with {one.steps[0].code}"
         raise TaskError(
             f"pytest cannot be started in the sandbox ({one.layer}): {said}.",
-            hint="Install pytest beside spiritsafe. In a sandbox of Landlock's, other users must be able to run this "
-            "Python: install it outside of closed folders such as /root, or install bubblewrap.",
+            hint=_hint_for_start(environment, one.layer),
         )
     went = [_turn(line.partition(" ")[2], turn.program) for line, turn in zip(lines[1:], turns, strict=False)]
     return DuetResult(turns=tuple(went), stop=one.stop or other.stop, layer=one.layer)
+
+
+def _hint_for_start(environment: PythonEnvironment, layer: str) -> str:
+    """What to do where pytest does not start."""
+    closed = closed_folder(environment.executable)
+    if layer.startswith("landlock") and os.geteuid() == 0 and closed is not None:
+        return (
+            f"Tests run as another user, who cannot enter {closed}: let others enter it (chmod o+x {closed}), use a "
+            "Python that is installed elsewhere, or install bubblewrap."
+        )
+    return f"Install pytest for {environment.named or 'the Python of spiritsafe'}."
 
 
 class _Message(BaseModel):

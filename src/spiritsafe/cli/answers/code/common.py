@@ -101,7 +101,8 @@ def sandbox_failures() -> Iterator[None]:
         yield
     except tasks.SandboxFailure as error:
         raise TaskError(
-            f"The sandbox failed: {error}.", hint="Run it again; `spiritsafe doctor` shows what this machine can hold."
+            f"The sandbox failed: {error}.",
+            hint=error.hint or "Run it again; `spiritsafe doctor` shows what this machine can hold.",
         ) from error
 
 

@@ -25,12 +25,14 @@ def test_the_model_is_closed_and_a_lost_sandbox_is_told(
     endpoint = fake_endpoint(lambda body: "yes")
     with opened_model(None, endpoint.url, "m", None, Patience()) as generator:
         assert generator.describe().name.startswith("m at ")
-    with pytest.raises(TaskError, match="The sandbox failed: gone"):
-        _lose_it(endpoint.url)
+    for hint in ("", "Open the door."):
+        with pytest.raises(TaskError, match="The sandbox failed: gone") as raised:
+            _lose_it(endpoint.url, hint)
+        assert raised.value.hint == hint if hint else "doctor" in raised.value.hint
     with pytest.raises(RecipeError, match="No single model"):
         opened_model(None, None, None, None, Patience()).__enter__()
 
 
-def _lose_it(url: str) -> None:
+def _lose_it(url: str, hint: str) -> None:
     with opened_model(None, url, "m", None, Patience()):
-        raise tasks.SandboxFailure("gone")
+        raise tasks.SandboxFailure("gone", hint=hint)
