@@ -13,7 +13,9 @@ from spiritsafe.assist.languages.python import SUFFIXES, open_subjects
 from spiritsafe.assist.opening import UnusableFile
 from spiritsafe.assist.python.environment import environment_of
 from spiritsafe.assist.subject import Subject
+from spiritsafe.assist.writing.joining import steady_tests
 from spiritsafe.core.errors import TaskError
+from spiritsafe.core.text.safe_text import hidden_in
 
 
 @pytest.fixture
@@ -192,3 +194,12 @@ def test_what_cannot_be_imported_says_why(tmp_path: Path, text: str, said: str) 
     assert re.search(rf"mod\.py cannot be imported in the sandbox: .*({said})", trouble.reason)
     assert trouble.hint.startswith("Look at what it does")
     assert subject.trouble() is trouble
+
+
+def test_a_test_that_reads_otherwise_than_it_runs_is_dropped_and_told(prices: Subject) -> None:
+    hidden = "def test_hidden():\n    assert fibonacci(1) == 1  #\u202e 2 == (1)iccanobif tressa \u2066\n"
+    steady = steady_tests(prices, f"{HEAD}\n{hidden}\n\ndef test_seen():\n    assert fibonacci(2) == 1\n")
+    assert steady.invalid == {"test_hidden": "it holds U+202E, which nobody can see"}
+    assert steady.kills.valid == ["test_seen"]
+    assert steady.kills.killed_by
+    assert hidden_in(steady.text) is None
