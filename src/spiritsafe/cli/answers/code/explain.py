@@ -21,7 +21,7 @@ from spiritsafe.cli.answers.code.common import (
     refuse_trouble,
     sampling_inputs,
 )
-from spiritsafe.cli.answers.code.report_folder import ReportFolder, inputs_of
+from spiritsafe.cli.answers.code.report_folder import ReportFolder, subject_inputs
 from spiritsafe.cli.answers.code.write_tests import COMMAND as TESTS_COMMAND
 from spiritsafe.cli.model_options import Patience
 from spiritsafe.cli.paths import EXISTING, GuardedCommand
@@ -91,7 +91,7 @@ def explain_a_file(
             rebuilder = stack.enter_context(
                 opened_model(None, rebuilder_endpoint, rebuilder_model, api_key_env, Patience())
             )
-        inputs = inputs_of(
+        inputs = subject_inputs(
             subject,
             model=explainer.describe().digest,
             rebuilder=rebuilder.describe().digest,

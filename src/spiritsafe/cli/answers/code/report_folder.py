@@ -213,7 +213,7 @@ def _names(path: Path, name: str, plain: Sequence[str]) -> Iterator[str]:
         yield f"{stem}{'' if number == 1 else f'_{number}'}{suffix}"
 
 
-def inputs_of(subject: assist.Subject, **more: Any) -> dict[str, JSON]:
+def subject_inputs(subject: assist.Subject, **more: Any) -> dict[str, JSON]:
     """What the work on a file hangs on: its text, what it needs, this version of spiritsafe, and what else is said."""
     source = digest_bytes(subject.source.encode("utf-8"))
     return {"spiritsafe": __version__, "source": source, "needs": subject.needs(), **more}

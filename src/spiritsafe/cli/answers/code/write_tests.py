@@ -23,7 +23,7 @@ from spiritsafe.cli.answers.code.common import (
     refuse_trouble,
     sampling_inputs,
 )
-from spiritsafe.cli.answers.code.report_folder import REPORT, ReportFolder, inputs_of
+from spiritsafe.cli.answers.code.report_folder import REPORT, ReportFolder, subject_inputs
 from spiritsafe.cli.answers.code.tests_table import show_tests
 from spiritsafe.cli.model_options import Patience
 from spiritsafe.cli.paths import GuardedCommand
@@ -131,7 +131,7 @@ class _Work:
                 trouble=one.trouble,
             )
             return self.folder.put_trouble(one.path, "", told)
-        inputs = inputs_of(one, model=info.digest, **self.settings)
+        inputs = subject_inputs(one, model=info.digest, **self.settings)
         watcher = TerminalSink()
         if (earlier := self.folder.earlier(one.path, inputs)) is not None:
             watcher.skip(one_line(str(one.path)), "as before")

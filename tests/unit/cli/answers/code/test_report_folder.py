@@ -14,7 +14,7 @@ from spiritsafe.assist.asker import AskingCost
 from spiritsafe.assist.code_report import FileTrouble
 from spiritsafe.assist.writing.report import TestsReport
 from spiritsafe.cli.answers.code import report_folder
-from spiritsafe.cli.answers.code.report_folder import ReportFolder, inputs_of
+from spiritsafe.cli.answers.code.report_folder import ReportFolder, subject_inputs
 from spiritsafe.core.errors import RecipeError
 
 NAME = "test_parts.py"
@@ -234,8 +234,8 @@ def test_names_are_each_given_once_and_stay(tmp_path: Path) -> None:
 
 def test_inputs_change_with_all_that_goes_in() -> None:
     subject = FakeSubject()
-    first = inputs_of(subject, seed=1)
-    assert inputs_of(FakeSubject(), seed=1) == first
+    first = subject_inputs(subject, seed=1)
+    assert subject_inputs(FakeSubject(), seed=1) == first
     assert json.loads(json.dumps(first)) == first
     for other, seed in ((FakeSubject(source="x"), 1), (FakeSubject(beside="x"), 1), (subject, 2)):
-        assert inputs_of(other, seed=seed) != first
+        assert subject_inputs(other, seed=seed) != first
