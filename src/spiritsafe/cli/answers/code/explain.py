@@ -101,7 +101,7 @@ def explain_a_file(
         )
         report = folder.earlier(path, inputs)
         if report is not None:
-            watcher.skip(one_line(str(path)), "as before")
+            watcher.skip(one_line(str(path)), "as before, nothing is asked")
         else:
             watcher.begin(one_line(str(path)))
             try:

@@ -89,7 +89,7 @@ def show_tests(reports: Sequence[assist.TestsReport], as_before: Sequence[assist
         click.echo(line)
     for one in reports:
         if one.trouble is not None:
-            click.echo(one_line(f"{from_here(one.path)}: not tested: {one.trouble.reason} {one.trouble.hint}"))
+            click.echo(one_line(f"not tested: {one.trouble.reason} {one.trouble.hint}"))
         elif not one.kept and (why := _why_none(one)):
             click.echo(one_line(f"{from_here(one.path)}: no test is kept: {why}"))
     if as_before:

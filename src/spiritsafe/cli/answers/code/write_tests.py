@@ -24,7 +24,7 @@ from spiritsafe.cli.answers.code.common import (
     sampling_inputs,
 )
 from spiritsafe.cli.answers.code.report_folder import REPORT, ReportFolder, subject_inputs
-from spiritsafe.cli.answers.code.tests_table import show_tests
+from spiritsafe.cli.answers.code.tests_table import from_here, show_tests
 from spiritsafe.cli.model_options import Patience
 from spiritsafe.cli.paths import GuardedCommand
 from spiritsafe.cli.tables import print_json
@@ -132,12 +132,12 @@ class _Work:
             )
             return self.folder.put_trouble(one.path, "", told)
         inputs = subject_inputs(one, model=info.digest, **self.settings)
-        watcher = TerminalSink()
+        watcher, label = TerminalSink(), one_line(from_here(str(one.path)))
         if (earlier := self.folder.earlier(one.path, inputs)) is not None:
-            watcher.skip(one_line(str(one.path)), "as before")
+            watcher.skip(label, "as before, nothing is asked")
             self.as_before.append(earlier)
             return earlier
-        watcher.begin(one_line(str(one.path)))
+        watcher.begin(label)
         try:
             written = assist.write_tests(
                 one,

@@ -53,7 +53,7 @@ def test_what_else_is_to_be_said_stands_below(capsys: pytest.CaptureFixture[str]
     dropped = DroppedTest(name="test_a", question=1, reason="it fails")
     told = AskedRound(outcome="no code", told="it has no code", cost=COST)
     reports = [
-        report("\u202ea.py", trouble=FileTrouble(reason="It is broken.", hint="Mend it.")),
+        report("\u202ea.py", trouble=FileTrouble(reason="\u202ea.py is broken.", hint="Mend it.")),
         report("b.py", invalid=(dropped,), redundant=(dropped,)),
         report("c.py", rounds=(told,)),
         report("d.py"),
@@ -63,7 +63,7 @@ def test_what_else_is_to_be_said_stands_below(capsys: pytest.CaptureFixture[str]
     assert text.splitlines()[1].split() == ["⟨U+202E⟩a.py", *["-"] * 7]
     assert text.splitlines()[2].split()[:4] == ["b.py", "287/300", "0", "2"]
     assert text.splitlines()[5:] == [
-        "⟨U+202E⟩a.py: not tested: It is broken. Mend it.",
+        "not tested: ⟨U+202E⟩a.py is broken. Mend it.",
         "b.py: no test is kept: it fails",
         "c.py: no test is kept: it has no code",
         "as before, so that nothing was asked: d.py",
