@@ -22,6 +22,7 @@ from spiritsafe.cli.answers.code.common import (
     sampling_inputs,
 )
 from spiritsafe.cli.answers.code.report_folder import ReportFolder, subject_inputs
+from spiritsafe.cli.answers.code.tests_table import from_here
 from spiritsafe.cli.answers.code.write_tests import COMMAND as TESTS_COMMAND
 from spiritsafe.cli.model_options import Patience
 from spiritsafe.cli.paths import EXISTING, GuardedCommand
@@ -30,6 +31,7 @@ from spiritsafe.cli.terminal import TerminalSink
 from spiritsafe.core.canonical import digest_bytes
 from spiritsafe.core.errors import RecipeError, TaskError
 from spiritsafe.core.files.reading import read_bytes
+from spiritsafe.core.generator import Generator
 from spiritsafe.core.records import Sampling
 from spiritsafe.core.text.safe_text import one_line
 
@@ -71,11 +73,7 @@ def explain_a_file(
             "The model that writes the code anew is half named.",
             hint="Give both --rebuilder-endpoint and --rebuilder-model.",
         )
-    if not path.is_file():
-        raise RecipeError(f"{path} is no file.", hint="Explain one file after the other.")
-    environment = environment_named(python)
-    (subject,) = assist.subjects_at(path, most_mutants=_FEW_MUTANTS, seed=seed, python=environment)
-    assert not isinstance(subject, assist.UnusableFile)  # of one file that would be an error
+    subject = _subject_at(path, python, seed)
     tests_path = tests_path or _tests_of(subject)
     tests = _tests_text(tests_path)
     folder = ReportFolder(out, assist.ExplanationsReport, "code explain", overwrite=overwrite)
@@ -83,7 +81,6 @@ def explain_a_file(
     folder.refuse_to_replace({path: name})
     refuse_trouble(subject)
     sampling = Sampling(temperature=temperature, max_tokens=max_tokens)
-    watcher = TerminalSink()
     with ExitStack() as stack:
         explainer = stack.enter_context(opened_model(model, endpoint, endpoint_model, api_key_env, patience))
         rebuilder = explainer
@@ -101,28 +98,54 @@ def explain_a_file(
         )
         report = folder.earlier(path, inputs)
         if report is not None:
-            watcher.skip(one_line(str(path)), "as before, nothing is asked")
+            TerminalSink().skip(one_line(from_here(str(path))), "as before, nothing is asked")
         else:
-            watcher.begin(one_line(str(path)))
-            try:
-                report = assist.explain_code(
-                    subject,
-                    tests,
-                    explainer,
-                    rebuilder,
-                    tests_file=str(tests_path),
-                    sampling=sampling,
-                    seed=seed,
-                    events=watcher,
-                )
-            finally:
-                watcher.end()
+            report = _explained(subject, tests_path, tests, explainer, rebuilder, sampling, seed)
             report = folder.put(path, name, inputs, report, assist.explanations_page(report))
     if as_json:
         print_json([report])
     else:
         _show(report, out / name)
     refuse_below(report.share, fail_under, "The share of routines that were written anew rightly")
+
+
+def _subject_at(path: Path, python: Path | None, seed: int) -> assist.Subject:
+    """The one file.
+
+    Raises:
+        RecipeError: It is none.
+    """
+    if not path.is_file():
+        raise RecipeError(f"{path} is no file.", hint="Explain one file after the other.")
+    (subject,) = assist.subjects_at(path, most_mutants=_FEW_MUTANTS, seed=seed, python=environment_named(python))
+    assert not isinstance(subject, assist.UnusableFile)  # of one file that would be an error
+    return subject
+
+
+def _explained(
+    subject: assist.Subject,
+    tests_path: Path,
+    tests: str,
+    explainer: Generator,
+    rebuilder: Generator,
+    sampling: Sampling,
+    seed: int,
+) -> assist.ExplanationsReport:
+    watcher = TerminalSink()
+    watcher.begin(one_line(from_here(str(subject.path))))
+    try:
+        return assist.explain_code(
+            subject,
+            tests,
+            explainer,
+            rebuilder,
+            tests_file=str(tests_path),
+            sampling=sampling,
+            seed=seed,
+            events=watcher,
+        )
+    finally:
+        watcher.end()
 
 
 def _tests_of(subject: assist.Subject) -> Path:
