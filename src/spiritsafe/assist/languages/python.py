@@ -59,7 +59,7 @@ They judge what the code does: one that looks at its source or its byte code is 
     def needs(self) -> str:
         """A digest of the rest of the project, and of the version of Python that imports it."""
         files = {name: digest_bytes(content) for name, content in self._module.files().items()}
-        return digest({"files": files, "module": self._module.name, "python": self._module.environment.version})
+        return digest({"files": files, "module": self._module.name, "python": self._module.environment.version[:2]})
 
     def trouble(self) -> FileTrouble | None:
         """Why it cannot be imported; tried once."""
