@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -285,9 +286,9 @@ def test_ctrl_c_ends_the_program_with_130_and_keeps_what_is_done(tmp_path: Path,
     out = tmp_path / "out"
     command_line = [sys.executable, "-m", "spiritsafe", "code", *asked(endpoint, str(tmp_path), "--out", str(out))]
     environment = {**os.environ, "PYTHONPATH": str(Path(spiritsafe.__file__).parents[1])}
-    process = subprocess.Popen(
-        [*command_line, "--budget", "1", "--mutants", "4"], env=environment, stderr=subprocess.PIPE, text=True
-    )
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # what is started in the background ignores it
+    again = [*command_line, "--budget", "1", "--mutants", "4"]
+    process = subprocess.Popen(again, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     assert reached.wait(300)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=300)
