@@ -1,6 +1,6 @@
-"""Parts of a text that are taken out with the lines on which they stand.
+"""The lines on which parts of a text stand.
 
-In: a text and places in it. Out: the text without them, its other lines as they were.
+In: a text and places in it. Out: their numbers; or the text without them, its other lines as they were.
 """
 
 from __future__ import annotations
@@ -14,3 +14,8 @@ def without_lines(text: str, start: int, end: int) -> str:
     while rest and not (line := rest.partition("\n"))[0].strip() and line[1]:
         rest = line[2]
     return text[:first] + rest
+
+
+def line_numbers(text: str, start: int, end: int) -> frozenset[int]:
+    """Of all lines from one place to another; the first of the text is 1."""
+    return frozenset(range(text.count("\n", 0, start) + 1, text.count("\n", 0, end) + 2))

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import final
 
 from spiritsafe.assist.code_report import FileTrouble
+from spiritsafe.assist.compiled.coverage import LineTracing, TracedCode, compiled_coverage, traced_code
 from spiritsafe.assist.opening import UnusableFile
 from spiritsafe.assist.subject import Subject
 from spiritsafe.core.canonical import digest, digest_bytes
@@ -50,6 +51,7 @@ class Compiling:
         files: What there is beside it.
         before: Commands that compile what it needs.
         command: Makes ``code.so`` of the file.
+        tracing: How the file is compiled to count its lines; None: gcov is missing.
         tests: How tests are compiled with it; the file itself is there as ``name``. None: there are no tests.
         only: See :meth:`~spiritsafe.assist.subject.Subject.only`.
         joined: See :meth:`~spiritsafe.assist.subject.Subject.joined`.
@@ -61,6 +63,7 @@ class Compiling:
     files: Mapping[str, str | bytes]
     before: tuple[tuple[str, ...], ...]
     command: tuple[str, ...]
+    tracing: LineTracing | None
     tests: Callable[[str], TestsPart | None]
     only: Callable[[str, Collection[str]], str]
     joined: Callable[[Sequence[str]], str]
@@ -82,6 +85,8 @@ class CompiledSubject:
     sandbox: Sandbox
     objects: dict[str, bytes | None] = field(default_factory=dict)
     """What was compiled, by its text; None: it does not compile."""
+    traced: list[TracedCode | None] = field(default_factory=list)
+    """The file as it counts its lines, once it was asked for; None: the compiler cannot."""
 
     def rules(self) -> str:
         """How tests are written."""
@@ -102,7 +107,10 @@ class CompiledSubject:
 
     def examine(self, tests: str) -> Kills:
         """What tests are worth."""
-        return self.judge(tests, [mutant.source for mutant in self.mutants])
+        kills, turns = self._judged(tests, [mutant.source for mutant in self.mutants])
+        if turns is None or not kills.valid:
+            return kills
+        return replace(kills, coverage=self._coverage(turns, kills.valid))
 
     def judge(self, tests: str, programs: Sequence[str]) -> Kills:
         """What tests say of other versions of the file; one that does not compile is killed by every test that holds.
@@ -110,29 +118,40 @@ class CompiledSubject:
         Raises:
             SandboxFailure: The sandbox failed.
         """
+        return self._judged(tests, programs)[0]
+
+    def _judged(self, tests: str, programs: Sequence[str]) -> tuple[Kills, TurnTests | None]:
+        """What tests say of other versions, and the tests; None: they do not compile."""
         found = self.compiling.tests(tests)
         if found is None:
-            return Kills(broken="there are no tests", layer=self.sandbox.layer)
+            return Kills(broken="there are no tests", layer=self.sandbox.layer), None
         if len(found.names) > MOST_TESTS:
-            return Kills(broken=f"there are more than {MOST_TESTS} tests", layer=self.sandbox.layer)
+            return Kills(broken=f"there are more than {MOST_TESTS} tests", layer=self.sandbox.layer), None
         result = self.sandbox.run(compiling_run([self._gold(), found.part]))
         binary = result.files.get(found.part.made)
         if binary is None:
-            return Kills(broken=f"the tests do not compile: {compiler_words(result.steps)}", layer=result.layer)
+            said = f"the tests do not compile: {compiler_words(result.steps)}"
+            return Kills(broken=said, layer=result.layer), None
         objects = self._compiled([self.source, *programs])
         turns = TurnTests(binary=binary, names=found.names, is_program=False, host=None)
         kills = kills_in_turns(self.sandbox, turns, objects, result.layer)
         broken = {place for place, made in enumerate(objects[1:]) if made is None}
         if kills.broken or not kills.valid:
-            return kills
-        return Kills(
-            tests=kills.tests,
-            invalid=kills.invalid,
-            killed_by={**kills.killed_by, **dict.fromkeys(sorted(broken), tuple(kills.valid))},
-            not_run=kills.not_run - broken,
-            fickle=kills.fickle,
-            layer=kills.layer,
-        )
+            return kills, turns
+        killed_by = {**kills.killed_by, **dict.fromkeys(sorted(broken), tuple(kills.valid))}
+        return replace(kills, killed_by=killed_by, not_run=kills.not_run - broken), turns
+
+    def _coverage(self, tests: TurnTests, valid: Collection[str]) -> float | None:
+        """The share of the file's lines that the tests run which hold."""
+        compiling = self.compiling
+        if compiling.tracing is None:
+            return None
+        if not self.traced:
+            part = BuildPart(files=compiling.files, commands=compiling.before, made=_CODE)
+            self.traced.append(traced_code(self.sandbox, compiling.tracing, compiling.name, part))
+        traced = self.traced[0]
+        numbers = [number for number, name in enumerate(tests.names) if name in valid]
+        return compiled_coverage(self.sandbox, traced, tests, numbers) if traced is not None else None
 
     def only(self, tests: str, names: Collection[str]) -> str:
         """Tests without the others."""

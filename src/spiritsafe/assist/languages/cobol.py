@@ -17,6 +17,8 @@ from spiritsafe.assist.compiled.cobol_text import (
     without_cobol_tests,
 )
 from spiritsafe.assist.compiled.code_file import code_files, code_text, included
+from spiritsafe.assist.compiled.coverage import TRACE_OBJECT, TRACE_SOURCE, LineTracing, gcov_beside
+from spiritsafe.assist.compiled.lines import line_numbers
 from spiritsafe.assist.compiled.needed import CodeFile, needed_files
 from spiritsafe.assist.compiled.subject import CompiledSubject, Compiling, compiled_subject, with_faults
 from spiritsafe.assist.opening import Opening, UnusableFile
@@ -37,6 +39,8 @@ SUFFIXES = (".cob", ".cbl", ".cobol", ".COB", ".CBL")
 _COPY = re.compile(r"""(?<![\w-])copy\s+["']?([\w./-]*\w)""", re.IGNORECASE)
 _BOOKS = ("", ".cpy", ".CPY", ".cbl", ".CBL", ".cob", ".COB")
 _WORD = re.compile(r"[\w-]+")
+_STATEMENT = re.compile(r"/\* Line: (\d+) *: [A-Z]+(?:[ -][A-Z]+)* *: code\.cob \*/")
+"""In the C that GnuCOBOL makes; paragraphs and sections are told in other words."""
 _FLAGS = ("-fec=bound", "-ffold-call=UPPER", "-Q", "-s")
 _LOAD = '|| dlopen("./code.so", RTLD_NOW | RTLD_GLOBAL) == NULL'
 
@@ -105,10 +109,28 @@ def _compiling(file: CodeFile, others: Iterable[CodeFile]) -> Compiling:
         files=files,
         before=tuple(before),
         command=(*_compiler(file.text), "-b", "-o", "code.so", "code.cob", *objects),
+        tracing=_tracing(file.text, objects),
         tests=_tests,
         only=without_cobol_tests,
         joined=joined_cobol_tests,
         rules=_rules(_called(file.text)),
+    )
+
+
+def _tracing(text: str, objects: Iterable[str]) -> LineTracing | None:
+    """How it counts its lines, which cobc can do from 3.2 on; those with statements of programs that tests call do."""
+    gcov = gcov_beside(cobol_compiler() or "cobc", "gcov")
+    if gcov is None:
+        return None
+    called = [one for one in cobol_programs(text) if one.has_parameters]
+    known = frozenset[int]().union(*(line_numbers(text, one.start, one.end) for one in called))
+    counting = ("-b", "--coverage", "--save-temps", "-o", "code.so", "code.cob", TRACE_OBJECT, *objects)
+    return LineTracing(
+        gcov=gcov,
+        source=text,
+        commands=(("gcc", "-O1", "-fPIC", "-c", TRACE_SOURCE), (*_compiler(text), *counting)),
+        listing="code.c",
+        lines=lambda listing: known & {int(number) for number in _STATEMENT.findall(listing)},
     )
 
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from spiritsafe.assist.compiled.code_file import code_files, code_text, included
+from spiritsafe.assist.compiled.coverage import TRACE_OBJECT, TRACE_SOURCE, LineTracing, gcov_beside
+from spiritsafe.assist.compiled.fortran_lines import counted_fortran_lines, counted_fortran_text
 from spiritsafe.assist.compiled.fortran_text import (
     fortran_procedures,
     fortran_test_names,
@@ -109,10 +111,31 @@ def _compiling(file: CodeFile, unit: FortranUnit, others: Iterable[CodeFile]) ->
         files=files,
         before=tuple(before),
         command=(*_compiler(file.path), "-shared", "-s", "-o", "code.so", name, *objects),
+        tracing=_tracing(file, unit, name, objects),
         tests=_tests,
         only=without_fortran_tests,
         joined=joined_fortran_tests,
         rules=_rules(unit),
+    )
+
+
+def _tracing(file: CodeFile, unit: FortranUnit, name: str, objects: Sequence[str]) -> LineTracing | None:
+    """How it counts its lines."""
+    compiler = Path(fortran_compiler() or "gfortran")
+    gcov = gcov_beside(str(compiler), compiler.name.replace("gfortran", "gcov"))
+    if gcov is None:
+        return None
+    lines = counted_fortran_lines(file.text, unit)
+    return LineTracing(
+        gcov=gcov,
+        source=counted_fortran_text(file.text),
+        commands=(
+            (str(compiler), "-O1", "-fPIC", "-c", TRACE_SOURCE),
+            (*_compiler(file.path), "-O0", "--coverage", "-c", name, "-o", "code.o"),
+            (str(compiler), "-shared", "-s", "--coverage", "-o", "code.so", "code.o", TRACE_OBJECT, *objects),
+        ),
+        listing="",
+        lines=lambda _: lines,
     )
 
 

@@ -76,7 +76,7 @@ class TestsReport(CodeReport):
         killed: How many the kept tests kill.
         not_run: How many of which nothing is known.
         same: Mutants that were left out because the compiler makes the same of them as of the original.
-        coverage: Share of the file's lines that the kept tests run; None: it is not known.
+        coverage: Share of the file's lines that the kept tests run; None: it is not known, as without gcov.
         kept: The tests.
         survivors: Mutants that no kept test kills.
         invalid: Tests that do not hold for the code, or not each time.

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from spiritsafe.tasks.code.suites.fortran_units import FortranUnit, fortran_tests, fortran_units
     from spiritsafe.tasks.code.suites.languages.cobol import COBOL_TESTS_MAIN
     from spiritsafe.tasks.code.suites.languages.fortran import FORTRAN_TESTS_MAIN
-    from spiritsafe.tasks.code.suites.turns import TurnTests
+    from spiritsafe.tasks.code.suites.turns import TurnTests, run_traced
 else:
     __getattr__, __dir__ = attributes_of(__name__)
 
@@ -44,5 +44,5 @@ __all__ = [
     "c_file", "cobol_columns", "cobol_compiler", "code_in", "compiler_words", "compiling_run", "fenced",
     "fortran_columns", "fortran_compiler", "fortran_statements", "fortran_tests", "fortran_units", "judged_kills",
     "kills_in_turns", "language_named", "later_order", "line_coverage", "mutant_cpu_s", "mutants_of", "program_files",
-    "python_edits", "sample_mutants", "why_broken",
+    "python_edits", "run_traced", "sample_mutants", "why_broken",
 ]  # fmt: skip

@@ -313,7 +313,7 @@ def _of_values(task: Task, problem: Problem, gold: str, floor_score: float) -> l
         LabelledAnswers("near miss", False, () if task.judges_form else tuple(_near_misses(gold)), _MAX_CHANCE),
         LabelledAnswers("word salad", False, salad, forms),
     ]
-    if task.judges_form:
+    if task.judges_form or not gold:
         return wrong
     marked = LabelledAnswers("marked gold", True, (f"Let me think.\n#### {gold}",))
     return [marked, LabelledAnswers("respelled gold", True, tuple(_spellings(gold))), *wrong]

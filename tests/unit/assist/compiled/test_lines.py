@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from spiritsafe.assist.compiled.lines import without_lines
+from spiritsafe.assist.compiled.lines import line_numbers, without_lines
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,11 @@ from spiritsafe.assist.compiled.lines import without_lines
 def test_whole_lines_go_with_the_blank_ones_behind_them(text: str, part: str, left: str) -> None:
     start = text.index(part)
     assert without_lines(text, start, start + len(part)) == left
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lines_are_counted_from_one(end: str) -> None:
+    text = end.join(["a", "", "b b", "c"])
+    for part, numbers in {"a": {1}, "b b": {3}, f"b{end}c": {3, 4}, text: {1, 2, 3, 4}, "c": {4}}.items():
+        start = text.index(part)
+        assert line_numbers(text, start, start + len(part)) == numbers

@@ -103,6 +103,14 @@ def test_flaws_are_found(flaw: str, reason: str) -> None:
     assert any(reason in found for found in report.reasons), report.reasons
 
 
+def test_where_no_right_answer_is_known_none_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FlawedTask, "gold", lambda self, problem: "")
+    report = audit_task(FlawedTask("none"), count=20)
+    assert report.reasons == ("no right answer is known, so nothing shows that right ones are accepted",)
+    assert report.right_rejected == (0, 0)
+    assert report.wrong_accepted[0] == 0 < report.wrong_accepted[1]
+
+
 def test_a_task_with_one_answer_has_no_meaning() -> None:
     report = audit_task(FlawedTask("none", answers=1), count=20)
     assert report.floor_score == 1.0

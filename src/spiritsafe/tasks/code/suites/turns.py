@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -60,11 +60,9 @@ def run_turn(
     Raises:
         SandboxFailure: The sandbox failed.
     """
-    mark = secrets.token_hex(16)
-    returned = _FIRST_CODE + secrets.randbelow(_NUM_CODES)
+    mark, returned, told = _told(numbers)
     microseconds = str(int(cpu_s * 1e6))
     limits = Limits(cpu_s=cpu_s, wall_s=_WALL_S)
-    told = " ".join([mark, str(returned), *map(str, numbers)])
     of_tests = Run(
         files={"tests": tests.binary} | ({"code.so": code} if tests.host is None else {}),
         steps=(RunStep(argv=("./tests", microseconds), stdin=told, has_channel=tests.host is not None),),
@@ -90,6 +88,45 @@ def run_turn(
     used_s = sum(step.cpu_s for result in results for step in result.steps)
     went = DuetTurn(program=place, tests=tuple(runs), has_ended=len(runs) == len(names), cpu_s=used_s)
     return went, next((result.stop for result in results if result.stop), None)
+
+
+def run_traced(
+    sandbox: Sandbox,
+    tests: TurnTests,
+    numbers: Sequence[int],
+    code: bytes,
+    limits: Limits,
+    *,
+    environment: Mapping[str, str],
+    collect: tuple[str, ...],
+) -> Mapping[str, bytes] | None:
+    """Tests that load a program which writes down what it runs: the files it left; None: not every test returned.
+
+    Args:
+        sandbox: Where; files can be written, by the tests too, so they say nothing on which anything depends.
+        tests: Those that there are; they have no host.
+        numbers: Of those to run.
+        code: The program, a shared object.
+        limits: Of the run; each test may compute ``cpu_s``.
+        environment: Of the program.
+        collect: The files that are wanted.
+
+    Raises:
+        SandboxFailure: The sandbox failed.
+    """
+    mark, returned, told = _told(numbers)
+    step = RunStep(argv=("./tests", str(int(limits.cpu_s * 1e6))), stdin=told)
+    files = {"tests": tests.binary, "code.so": code}
+    result = sandbox.run(Run(files=files, steps=(step,), environment=environment, collect=collect, limits=limits))
+    codes = [code for code, _ in _ends(result.steps[0].out, mark)]
+    return result.files if codes == [returned] * len(numbers) else None
+
+
+def _told(numbers: Sequence[int]) -> tuple[str, int, str]:
+    """A word that no test knows, the exit code of tests that return, and what ``inside/tests.c`` reads of both."""
+    mark = secrets.token_hex(16)
+    returned = _FIRST_CODE + secrets.randbelow(_NUM_CODES)
+    return mark, returned, " ".join([mark, str(returned), *map(str, numbers)])
 
 
 def _ends(out: bytes, mark: str) -> list[tuple[int, str]]:

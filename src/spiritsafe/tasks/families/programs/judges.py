@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, final
 
 from spiritsafe.tasks.code.duet.duet import run_duet
@@ -22,9 +23,14 @@ _CLOSE = 0.001
 """How far a float may be off, as COBOLEval's own harness has it."""
 _NEGATIVE = "pqrstuvwxy"
 """The digits of what is below zero, from 0 to 9."""
-_SECTION = re.compile(
-    r"^.{0,7}[ \t]*(WORKING-STORAGE[ \t]+SECTION|LINKAGE[ \t]+SECTION|PROCEDURE[ \t]+DIVISION)\b", re.I
-)
+_LINE = r"^(?![ \t]*\*)(?:.{6} )?[ \t]*"
+"""Of code, behind six columns for numbers, or none."""
+_SECTION = re.compile(rf"{_LINE}(WORKING-STORAGE[ \t]+SECTION|LINKAGE[ \t]+SECTION|PROCEDURE[ \t]+DIVISION)\b", re.I)
+_PROGRAM = re.compile(rf"{_LINE}(?:IDENTIFICATION|ID)[ \t]+DIVISION\b", re.I | re.M)
+_PROCEDURE = re.compile(rf"{_LINE}PROCEDURE[ \t]+DIVISION[ \t]*\.", re.I | re.M)
+_LINKED = re.compile(r"(?<![\w-])LINKED-ITEMS(?![\w-])", re.I)
+_FREE = re.compile(r"^[ \t]{0,6}(?:>>[ \t]*SOURCE\b|(?:IDENTIFICATION|ID)[ \t]+DIVISION\b|PROGRAM-ID\b)", re.I | re.M)
+"""At the beginning of a line, where numbers would be in a program with columns."""
 
 
 @final
@@ -103,7 +109,17 @@ def judge_cobol(sandbox: Sandbox, program: str, suite: Mapping[str, Any], entry:
     for number, test in enumerate(callers):
         files[f"caller{number}.cbl"] = test["caller"]
         compiled = f"./test{number}"
-        build = ("cobc", "-w", "-fformat=variable", "-x", "-o", compiled, f"caller{number}.cbl", "solution.cbl")
+        build = (
+            "cobc",
+            "-w",
+            "-fformat=variable",
+            "-ffold-call=UPPER",
+            "-x",
+            "-o",
+            compiled,
+            f"caller{number}.cbl",
+            "solution.cbl",
+        )
         keep = ("/bin/sh", "-c", f"{compiled} && mv -- '{output}' {number}.txt")
         steps += [RunStep(argv=build), RunStep(argv=keep, must=False)]
     collected = tuple(f"{number}.txt" for number in range(len(callers)))
@@ -154,18 +170,28 @@ def _is_same(found: Any, wanted: Any) -> bool:
 
 
 def in_order(program: str) -> str:
-    """A program whose sections stand as GnuCOBOL wants them.
+    """Programs whose sections stand as GnuCOBOL wants them.
 
-    COBOLEval's prompts put LINKAGE before WORKING-STORAGE, and leave out what the procedure is called with.
+    COBOLEval's prompts put LINKAGE before WORKING-STORAGE, and leave out what the procedure is called with; and they
+    have columns, which an answer that begins anew may do without.
     """
+    starts = [0, *(found.start() for found in _PROGRAM.finditer(program)), len(program)]
+    ordered = "".join(_in_order(program[start:end]) for start, end in pairwise(starts))
+    return f"       >>SOURCE FORMAT IS FREE\n{ordered}" if _FREE.search(program) else ordered
+
+
+def _in_order(program: str) -> str:
+    """One program."""
+    if _LINKED.search(program):
+        program = _PROCEDURE.sub("       PROCEDURE DIVISION USING LINKED-ITEMS.", program)
     parts: dict[str, list[str]] = {"": []}
     current = ""
     for line in program.splitlines():
         section = _SECTION.match(line)
         if section is not None:
             current = section[1].upper().split()[0].split("-")[0]
-            if current == "PROCEDURE" and "USING" not in line.upper():
-                line = "       PROCEDURE DIVISION USING LINKED-ITEMS."
+            if current in parts and current != "PROCEDURE":
+                continue  # it goes on with a section that the prompt has begun
         parts.setdefault(current, []).append(line)
     ordered = [parts.pop(name, []) for name in ("", "WORKING", "LINKAGE", "PROCEDURE")]
-    return "\n".join(line for part in ordered for line in part) + "\n"
+    return "".join(f"{line}\n" for part in ordered for line in part)

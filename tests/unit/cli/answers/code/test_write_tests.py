@@ -89,7 +89,7 @@ def test_a_good_model_leaves_tests_that_were_run(tmp_path: Path, fake_endpoint: 
     endpoint = fake_endpoint(lambda body: fortran(SHAPES_TESTS))
     out = tmp_path / "out"
     text = call(command, *asked(endpoint, str(source), "--out", str(out), "--fail-under", "1"))
-    assert re.search(r"15/15 +2 +1 +- +1 ", text), text
+    assert re.search(r"15/15 +2 +1 +100% +1 ", text), text
     after = tree(tmp_path)
     assert {name: after[name] for name in before} == before
     assert after.keys() - before.keys() == {"out/test_shapes.f90", "out/report.json"}
@@ -100,6 +100,7 @@ def test_a_good_model_leaves_tests_that_were_run(tmp_path: Path, fake_endpoint: 
     (report,) = [TestsReport.from_json(one) for one in value["files"]]
     assert value["spiritsafe"] == spiritsafe.__version__
     assert (report.killed, report.mutants, report.tests_file) == (15, 15, "test_shapes.f90")
+    assert report.coverage == 1.0
     assert report.source_digest == digest_bytes(source.read_bytes())
     assert report.sandbox in ("namespaces", "namespaces+cgroup", "landlock")
     assert [one.name for one in report.invalid] == ["test_wrong"]

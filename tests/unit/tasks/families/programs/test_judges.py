@@ -91,6 +91,53 @@ def test_wrong_cobol_programs(old: str, new: str, reason: str) -> None:
     assert judged.reason.startswith(reason)
 
 
+HELPER = """       ID DIVISION.
+       PROGRAM-ID. HELPER.
+       DATA DIVISION.
+       WORKING-STORAGE SECTION.
+       01 WS-NOTHING PIC 9.
+       PROCEDURE DIVISION.
+           GOBACK.
+       END PROGRAM HELPER.
+"""
+WHOLE = COBOL_PROMPT + COBOL_BODY
+HEADS, LINKAGE = COBOL_PROMPT.partition("       LINKAGE SECTION.\n")[0], COBOL_PROMPT.partition("LINKAGE SECTION.\n")[2]
+STANDARD = f"""{HEADS}       WORKING-STORAGE SECTION.
+       01 WS-HALF PIC S9(10).
+       LINKAGE SECTION.
+{LINKAGE.partition("      *")[0]}{COBOL_BODY.partition("PIC S9(10).")[2]}"""
+FREE = "\n".join(line[7:] for line in STANDARD.splitlines())
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        STANDARD,
+        COBOL_PROMPT + "       WORKING-STORAGE SECTION.\n" + COBOL_BODY,
+        WHOLE.replace(" USING LINKED-ITEMS.", "."),
+        WHOLE.replace(" USING LINKED-ITEMS.", "\n               USING LINKED-ITEMS."),
+        WHOLE.replace(
+            "           GOBACK", "      * PROCEDURE DIVISION.\n      *WORKING-STORAGE SECTION\n           GOBACK"
+        ),
+        WHOLE.replace("           GOBACK", "       END-PART.\n           GOBACK"),
+        WHOLE.lower(),
+        WHOLE + HELPER,
+        HELPER + WHOLE,
+        WHOLE.replace("       END PROGRAM HALF-OF", f"{HELPER}       END PROGRAM HALF-OF"),
+        "".join(f"{number:06}{line[6:]}\n" for number, line in enumerate(WHOLE.splitlines())),
+        FREE,
+        f">>SOURCE FORMAT FREE\n{FREE}",
+        f"       >>SOURCE FORMAT FREE\n{FREE}",
+        FREE.replace("GOBACK", "*> PROCEDURE DIVISION.\n*>     WORKING-STORAGE SECTION.\nGOBACK").lower(),
+    ],
+)
+def test_right_cobol_programs_in_other_clothes(program: str) -> None:
+    judged = cobol(program)
+    assert judged.is_right, judged.reason
+    assert program.upper().count("INTEGER(") == 1
+    assert not cobol(program.replace("INTEGER(", "INTEGER-PART(").replace("integer(", "integer-part(")).is_right
+
+
 def test_a_program_that_writes_the_result_file_itself_has_to_know_the_result() -> None:
     body = """       PROCEDURE DIVISION USING LINKED-ITEMS.
            CALL "SYSTEM" USING "echo 0000000003 > HALF-OF.TXT".
