@@ -9,6 +9,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from spiritsafe.assist.code_report import FileTrouble
+from spiritsafe.core.canonical import digest_bytes
 from spiritsafe.tasks.code.duet.kills import Kills
 from spiritsafe.tasks.code.mutants.mutant import Edit, Mutant
 
@@ -35,6 +37,14 @@ class FakeSubject:
     num_same: int = 3
     test_name: str = "test_parts.py"
     examined: list[str] = field(default_factory=list)
+    why_not: FileTrouble | None = None
+    beside: str = ""
+
+    def needs(self) -> str:
+        return digest_bytes(self.beside.encode())
+
+    def trouble(self) -> FileTrouble | None:
+        return self.why_not
 
     def rules(self) -> str:
         return "A test is a line."

@@ -22,12 +22,14 @@ class AskingCost(Record):
         tokens_in: Of the questions, as far as the model's server tells.
         tokens_out: Of the answers, thoughts included.
         seconds: From questions to answers.
+        unanswered: Questions that failed: asked another time, they may not.
     """
 
     questions: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
     seconds: float = 0.0
+    unanswered: int = 0
 
     def __add__(self, other: AskingCost) -> AskingCost:
         return AskingCost(
@@ -35,6 +37,7 @@ class AskingCost(Record):
             tokens_in=self.tokens_in + other.tokens_in,
             tokens_out=self.tokens_out + other.tokens_out,
             seconds=round(self.seconds + other.seconds, 3),
+            unanswered=self.unanswered + other.unanswered,
         )
 
 
@@ -86,6 +89,7 @@ class Asker:
             tokens_in=attempt.num_prompt_tokens,
             tokens_out=attempt.num_tokens,
             seconds=round(attempt.seconds, 3),
+            unanswered=int(attempt.finish_reason == "error"),
         )
         text = split(attempt.text).answer.encode("utf-8", "replace").decode("utf-8")
         error = attempt.error or "" if attempt.finish_reason == "error" else ""

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from spiritsafe.assist.code_report import FileTrouble
 from spiritsafe.tasks.code import Kills, Mutant
 
 
@@ -34,6 +35,23 @@ class Subject(Protocol):
 
     def rules(self) -> str:
         """What a prompt says of how its tests are to be written: how the code is imported, what makes a test."""
+        ...
+
+    def needs(self) -> str:
+        """A digest of what its runs hang on beside its own text: files that it uses, what runs or compiles it.
+
+        Raises:
+            TaskError: There is too much of it.
+        """
+        ...
+
+    def trouble(self) -> FileTrouble | None:
+        """Why the file as it is cannot be run, so that there is nothing to ask; None: it can.
+
+        Raises:
+            TaskError: Nothing can be run here.
+            SandboxFailure: The sandbox failed.
+        """
         ...
 
     def examine(self, tests: str) -> Kills:

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from spiritsafe.assist import languages
+from spiritsafe.assist.opening import Opening, UnusableFile
+from spiritsafe.assist.python.environment import PythonEnvironment
 from spiritsafe.assist.subject import Subject
-from spiritsafe.core.errors import SourceError, TaskError
+from spiritsafe.core.errors import RecipeError, SourceError, TaskError
 
 
 @cache
@@ -27,16 +29,20 @@ def _modules() -> dict[str, Any]:
     return found
 
 
-def subjects_at(path: Path, *, most_mutants: int, seed: int) -> list[Subject]:
-    """What there is to test in a file, or in a folder and all folders in it.
+def subjects_at(
+    path: Path, *, most_mutants: int, seed: int, python: PythonEnvironment | None = None
+) -> list[Subject | UnusableFile]:
+    """What there is to test in a file, or in a folder and all folders in it; of a folder also what cannot be tested.
 
     Args:
         path: Where.
         most_mutants: Of each file; more are drawn from, evenly over its lines.
         seed: Of the draw.
+        python: What runs Python files; spiritsafe's own when left out.
 
     Raises:
         SourceError: It is not there.
+        RecipeError: An environment is named, and there is no Python file.
         TaskError: There is no code of a known language, or code that cannot be tested; it says why.
         SandboxMissingError: There is none here.
     """
@@ -53,4 +59,20 @@ def subjects_at(path: Path, *, most_mutants: int, seed: int) -> list[Subject]:
             f"{path} {'has no files' if path.is_dir() else 'is no file'} of a language that is known here.",
             hint=f"Give a file, or a folder with files, whose names end with {', '.join(sorted(known))}.",
         )
-    return [one for module in modules for one in module.open_subjects(path, most_mutants=most_mutants, seed=seed)]
+    of_python = known[".py"]
+    if python is not None and of_python not in modules:
+        raise RecipeError(f"--python says nothing of {path}: there is no Python in it.", hint="Leave it out.")
+
+    def opened(module: Any) -> list[Subject | UnusableFile]:
+        more = {"python": python} if module is of_python else {}
+        found: list[Subject | UnusableFile] = module.open_subjects(path, most_mutants=most_mutants, seed=seed, **more)
+        return found
+
+    if len(modules) == 1:
+        return opened(modules[0])
+    found: list[Subject | UnusableFile] = []
+    for module in modules:
+        opening = Opening(path, module.__name__.rpartition(".")[2])
+        found += [one for some in opening.each([module], lambda _: path, opened) for one in some]
+        found += opening.unusable
+    return found

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from spiritsafe.tasks.sandbox.layers import SANDBOX_LAYERS, strongest_layer, why_no_layer
     from spiritsafe.tasks.sandbox.namespaces import shown_at
     from spiritsafe.tasks.sandbox.sandbox import Sandbox, SandboxFailure, shared_sandbox
-    from spiritsafe.tasks.sandbox.walls import interpreter, python_folders
+    from spiritsafe.tasks.sandbox.walls import closed_folder, interpreter, python_folders
     from spiritsafe.tasks.spec import canonical_name, parse_spec
     from spiritsafe.tasks.splits import NUM_BUCKETS, Split, bucket_of, split_of
     from spiritsafe.tasks.task import Draft, NoMoreProblemsError, Task, Verifier
@@ -50,8 +50,8 @@ __all__ = [
     "DataSource", "Draft", "Extracted", "FamilyInfo", "GraderPool", "InstructionRates", "InstructionVerifier",
     "LetterVerifier", "Limits", "MathVerifier", "MixTask", "NoMoreProblemsError", "Run", "RunStep", "Sandbox",
     "SandboxFailure", "Split", "Task", "ValueVerifier", "Verifier", "attack_table", "audit_task", "bucket_of",
-    "build_task", "canonical_name", "data_spec", "extract_answer", "gold_and_solution", "instruction_rates",
-    "interpreter", "is_hub_name", "is_set", "languages", "leak_in", "list_families", "load_named", "load_task",
-    "load_verifier", "normalise", "parse_number", "parse_spec", "python_folders", "row_graders", "shared_sandbox",
-    "shown_at", "split_of", "strongest_layer", "why_no_layer",
+    "build_task", "canonical_name", "closed_folder", "data_spec", "extract_answer", "gold_and_solution",
+    "instruction_rates", "interpreter", "is_hub_name", "is_set", "languages", "leak_in", "list_families",
+    "load_named", "load_task", "load_verifier", "normalise", "parse_number", "parse_spec", "python_folders",
+    "row_graders", "shared_sandbox", "shown_at", "split_of", "strongest_layer", "why_no_layer",
 ]  # fmt: skip

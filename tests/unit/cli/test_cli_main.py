@@ -16,13 +16,13 @@ from spiritsafe import cli as cli_module
 COMMANDS = {
     "code explain": {
         "--tests", "--rebuilder-endpoint", "--rebuilder-model", "--out", "--temperature", "--max-tokens", "--seed",
-        "--fail-under", "--overwrite", "--json", "--model", "--endpoint", "--endpoint-model", "--api-key-env",
-        "--timeout", "--request-tries", "--concurrency", "--thinks", "--endpoint-config",
+        "--fail-under", "--overwrite", "--json", "--python", "--model", "--endpoint", "--endpoint-model",
+        "--api-key-env", "--timeout", "--request-tries", "--concurrency", "--thinks", "--endpoint-config",
     },
     "code tests": {
         "--budget", "--mutants", "--out", "--temperature", "--max-tokens", "--seed",
-        "--fail-under", "--overwrite", "--json", "--model", "--endpoint", "--endpoint-model", "--api-key-env",
-        "--timeout", "--request-tries", "--concurrency", "--thinks", "--endpoint-config",
+        "--fail-under", "--overwrite", "--json", "--python", "--model", "--endpoint", "--endpoint-model",
+        "--api-key-env", "--timeout", "--request-tries", "--concurrency", "--thinks", "--endpoint-config",
     },
     "compare": {"--failed", "--scorer", "--metric", "--filter", "--out", "--json"},
     "doctor": {"--no-attacks", "--json"},

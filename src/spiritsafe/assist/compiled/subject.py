@@ -13,8 +13,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import final
 
+from spiritsafe.assist.code_report import FileTrouble
 from spiritsafe.assist.compiled.coverage import LineTracing, TracedCode, compiled_coverage, traced_code
+from spiritsafe.assist.opening import UnusableFile
 from spiritsafe.assist.subject import Subject
+from spiritsafe.core.canonical import digest, digest_bytes
 from spiritsafe.core.errors import TaskError
 from spiritsafe.tasks import Limits, Run, RunStep, Sandbox
 from spiritsafe.tasks.code import (
@@ -88,6 +91,19 @@ class CompiledSubject:
     def rules(self) -> str:
         """How tests are written."""
         return self.compiling.rules
+
+    def needs(self) -> str:
+        """A digest of the files beside it, and of how it is compiled."""
+        compiling = self.compiling
+        files = {
+            name: digest_bytes(_encoded(content) if isinstance(content, str) else content)
+            for name, content in compiling.files.items()
+        }
+        return digest({"files": files, "commands": [*compiling.before, compiling.command]})
+
+    def trouble(self) -> FileTrouble | None:
+        """None: it was compiled before there was a subject."""
+        return None
 
     def examine(self, tests: str) -> Kills:
         """What tests are worth."""
@@ -236,13 +252,15 @@ def compiled_subject(
     return subject
 
 
-def with_faults(path: Path, subjects: Sequence[CompiledSubject]) -> list[Subject]:
-    """Those into which a fault can be put; in a folder there may be others.
+def with_faults(
+    path: Path, subjects: Sequence[CompiledSubject], unusable: Sequence[UnusableFile]
+) -> list[Subject | UnusableFile]:
+    """Those into which a fault can be put, and those that cannot be opened; in a folder there may be others.
 
     Raises:
         TaskError: There is none.
     """
-    found: list[Subject] = [one for one in subjects if one.mutants]
+    found: list[Subject | UnusableFile] = [*(one for one in subjects if one.mutants), *unusable]
     if not found:
         raise TaskError(f"No fault can be put into {path}.", hint="Name a file that does something.")
     return found

@@ -9,8 +9,9 @@ import re
 from typing import Literal, final
 
 from spiritsafe.assist.asker import AskingCost
+from spiritsafe.assist.code_report import CodeReport
 from spiritsafe.core.records import Record
-from spiritsafe.core.text.safe_text import visible
+from spiritsafe.core.text.safe_text import one_line, visible
 
 ExplanationVerdict = Literal[
     "suffices",
@@ -61,40 +62,22 @@ class ExplainedRoutine(Record):
 
 
 @final
-class ExplanationsReport(Record):
-    """What became of one file.
+class ExplanationsReport(CodeReport):
+    """What became of one file; ``tests_file`` has the tests that decided, ``cost`` is that of explanations.
 
     Attributes:
-        path: The file.
-        language: Its language.
-        source_digest: Of its text.
-        tests_file: The tests that decided.
-        model: The name of the model that explained.
-        model_digest: See :class:`~spiritsafe.core.generator.GeneratorInfo`.
         rebuilder: The name of the model that wrote the routines anew.
         rebuilder_digest: Its digest; the same as the other where one model did both.
-        sandbox: What held all runs.
         routines: Each of them.
         ignored: Of tests that do not hold for the file as it is, why.
-        cost: Of explanations.
         rebuilding_cost: Of writing anew.
-        seconds: From the first question to the last run.
     """
 
-    path: str
-    language: str
-    source_digest: str
-    tests_file: str
-    model: str
-    model_digest: str
     rebuilder: str
     rebuilder_digest: str
-    sandbox: str
     routines: tuple[ExplainedRoutine, ...]
     ignored: dict[str, str]
-    cost: AskingCost
     rebuilding_cost: AskingCost
-    seconds: float
 
     @property
     def share(self) -> float:
@@ -107,12 +90,14 @@ def explanations_page(report: ExplanationsReport) -> str:
     """The page, in Markdown."""
     by = "the same model" if report.rebuilder_digest == report.model_digest else report.rebuilder
     parts = [
-        f"# {report.path}",
-        f"Explained by {report.model}; each explanation was tried: {by} wrote the routine anew from it and the "
-        f"heading, and the tests in {report.tests_file} decided.",
+        _harmless_line(f"# {report.path}"),
+        _harmless_line(
+            f"Explained by {report.model}; each explanation was tried: {by} wrote the routine anew from it and the "
+            f"heading, and the tests in {report.tests_file} decided."
+        ),
     ]
     for one in report.routines:
-        parts += [f"## {one.name} (line {one.line})", _as_quoted(one.explanation) or "No explanation."]
+        parts += [_harmless_line(f"## {one.name} (line {one.line})"), _as_quoted(one.explanation) or "No explanation."]
         told = f"**{one.verdict}**: {_MEANS[one.verdict]}"
         if one.reason:
             told += f" {one.reason[0].upper()}{one.reason[1:]}."
@@ -120,13 +105,17 @@ def explanations_page(report: ExplanationsReport) -> str:
             told += f" Failed: {', '.join(one.failed)}."
         if one.tests:
             told += f" Tests of it: {', '.join(one.tests)}."
-        parts.append(_harmless(told))
+        parts.append(_harmless_line(told))
     return "\n\n".join(parts) + "\n"
 
 
 def _as_quoted(text: str) -> str:
     """A model's text as a quotation: no heading or verdict in it can pass for one of the page's own."""
     return "\n".join(f"> {line}".rstrip() for line in _harmless(text).splitlines())
+
+
+def _harmless_line(text: str) -> str:
+    return _harmless(one_line(text))
 
 
 def _harmless(text: str) -> str:

@@ -20,7 +20,8 @@ from spiritsafe.assist.compiled.code_file import code_files, code_text, included
 from spiritsafe.assist.compiled.coverage import TRACE_OBJECT, TRACE_SOURCE, LineTracing, gcov_beside
 from spiritsafe.assist.compiled.lines import line_numbers
 from spiritsafe.assist.compiled.needed import CodeFile, needed_files
-from spiritsafe.assist.compiled.subject import Compiling, compiled_subject, with_faults
+from spiritsafe.assist.compiled.subject import CompiledSubject, Compiling, compiled_subject, with_faults
+from spiritsafe.assist.opening import Opening, UnusableFile
 from spiritsafe.assist.subject import Subject
 from spiritsafe.core.errors import TaskError
 from spiritsafe.tasks import shared_sandbox
@@ -44,27 +45,31 @@ _FLAGS = ("-fec=bound", "-ffold-call=UPPER", "-Q", "-s")
 _LOAD = '|| dlopen("./code.so", RTLD_NOW | RTLD_GLOBAL) == NULL'
 
 
-def open_subjects(path: Path, *, most_mutants: int, seed: int) -> list[Subject]:
+def open_subjects(path: Path, *, most_mutants: int, seed: int) -> list[Subject | UnusableFile]:
     """The file's subject, or those of all files of a folder that have programs with parameters.
 
     Raises:
-        TaskError: There is no such program, no compiler, or a file does not compile.
+        TaskError: There is no such program, no compiler, or the one file does not compile.
         SandboxMissingError: There is none here.
     """
     if (reason := language_named("cobol").why_not()) is not None:
         raise TaskError(f"COBOL code cannot be tested here: {reason}.", hint="Install it, then run this again.")
-    files = [_read(file) for file in code_files(path, SUFFIXES)]
+    opening = Opening(path, "cobol")
+    files = opening.each(code_files(path, SUFFIXES), Path, _read)
     beside = [] if path.is_dir() else [file for file in code_files(path.parent, SUFFIXES) if file.parent == path.parent]
-    others = [*files, *(_read(file) for file in beside if file != path)]
+    neighbours = Opening(path.parent, "cobol").each(beside, Path, _read)
+    others = [*files, *(file for file in neighbours if file.path != path)]
     tested = [(file, called) for file in files if (called := _called(file.text))]
-    if not tested:
+    if not tested and not opening.unusable:
         raise TaskError(
             f"{path} has no COBOL program that others call with parameters.",
             hint="Put what shall be tested into a program with a LINKAGE SECTION and PROCEDURE DIVISION USING.",
         )
     sandbox = shared_sandbox()
-    subjects = [
-        compiled_subject(
+
+    def opened(pair: tuple[CodeFile, list[str]]) -> CompiledSubject:
+        file, called = pair
+        return compiled_subject(
             file.path,
             "cobol",
             file.text,
@@ -75,9 +80,9 @@ def open_subjects(path: Path, *, most_mutants: int, seed: int) -> list[Subject]:
             sandbox=sandbox,
             places=[(one.start, one.end) for one in cobol_programs(file.text) if one.name in called],
         )
-        for file, called in tested
-    ]
-    return with_faults(path, subjects)
+
+    subjects = opening.each(tested, lambda pair: pair[0].path, opened)
+    return with_faults(path, subjects, opening.unusable)
 
 
 def _called(text: str) -> list[str]:

@@ -20,7 +20,8 @@ from spiritsafe.assist.compiled.fortran_text import (
     without_fortran_tests,
 )
 from spiritsafe.assist.compiled.needed import CodeFile, needed_files
-from spiritsafe.assist.compiled.subject import Compiling, compiled_subject, with_faults
+from spiritsafe.assist.compiled.subject import CompiledSubject, Compiling, compiled_subject, with_faults
+from spiritsafe.assist.opening import Opening, UnusableFile
 from spiritsafe.assist.subject import Subject
 from spiritsafe.core.errors import TaskError
 from spiritsafe.tasks import shared_sandbox
@@ -46,28 +47,32 @@ _FIXED_FLAGS = ("-std=legacy",)
 """Old code has arrays that are declared with one element and used with more, so bounds are not looked at."""
 
 
-def open_subjects(path: Path, *, most_mutants: int, seed: int) -> list[Subject]:
+def open_subjects(path: Path, *, most_mutants: int, seed: int) -> list[Subject | UnusableFile]:
     """The file's subject, or those of all files of a folder that have procedures.
 
     Raises:
-        TaskError: There is no procedure, no compiler, or a file does not compile.
+        TaskError: There is no procedure, no compiler, or the one file does not compile.
         SandboxMissingError: There is none here.
     """
     language = language_named("fortran")
     if (reason := language.why_not()) is not None:
         raise TaskError(f"Fortran code cannot be tested here: {reason}.", hint="Install it, then run this again.")
-    files = [_read(file) for file in code_files(path, SUFFIXES)]
+    opening = Opening(path, "fortran")
+    files = opening.each(code_files(path, SUFFIXES), Path, _read)
     beside = [] if path.is_dir() else [file for file in code_files(path.parent, SUFFIXES) if file.parent == path.parent]
-    others = [*files, *(_read(file) for file in beside if file != path)]
+    neighbours = Opening(path.parent, "fortran").each(beside, Path, _read)
+    others = [*files, *(file for file in neighbours if file.path != path)]
     tested = [(file, unit) for file in files if fortran_procedures(unit := fortran_units(file.text))]
-    if not tested:
+    if not tested and not opening.unusable:
         raise TaskError(
             f"{path} has no Fortran procedure that others can call.",
             hint="Put the code of the main program into a module, and test that.",
         )
     sandbox = shared_sandbox()
-    subjects = [
-        compiled_subject(
+
+    def opened(pair: tuple[CodeFile, FortranUnit]) -> CompiledSubject:
+        file, unit = pair
+        return compiled_subject(
             file.path,
             "fortran",
             file.text,
@@ -78,9 +83,9 @@ def open_subjects(path: Path, *, most_mutants: int, seed: int) -> list[Subject]:
             sandbox=sandbox,
             places=[(one.start, one.end) for one in fortran_procedures(unit)],
         )
-        for file, unit in tested
-    ]
-    return with_faults(path, subjects)
+
+    subjects = opening.each(tested, lambda pair: pair[0].path, opened)
+    return with_faults(path, subjects, opening.unusable)
 
 
 def _read(path: Path) -> CodeFile:

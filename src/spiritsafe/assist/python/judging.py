@@ -26,7 +26,8 @@ from spiritsafe.tasks.code import (
     why_broken,
 )
 
-_CPU_S = 5.0
+TURN_CPU_S = 5.0
+"""Of the module itself with all tests."""
 _MOST_LEFT_OUT = 8
 """Tests that ended or hung; with more of them, none of all is looked at."""
 _MOST_FICKLE = 2
@@ -74,7 +75,7 @@ def _begun(sandbox: Sandbox, tests: ModuleTests, left_out: dict[str, str]) -> Du
     """First turns of the module itself, without tests that ended one; these go to those left out."""
     for _ in range(_MOST_LEFT_OUT + 1):
         tests = replace(tests, without=tuple(left_out))
-        begun = run_module_turns(sandbox, tests, [tests.module.source], _FIRST, cpu_s=_CPU_S, stops_early=True)
+        begun = run_module_turns(sandbox, tests, [tests.module.source], _FIRST, cpu_s=TURN_CPU_S, stops_early=True)
         ended = next((turn for turn in begun.turns[:FIRST_TURNS] if not turn.has_ended and turn.tests), None)
         if ended is None:
             break

@@ -1,27 +1,26 @@
 """Where a Python file belongs: the folder that it is imported from, its dotted name, and what it can lean on.
 
 In: a path. Out: a :class:`PythonModule`, or the modules of a whole project. Folders without ``__init__.py`` are no
-packages here; what the project leans on is looked for where this Python looks for it.
+packages here; what the project leans on is looked for where its Python looks for it.
 """
 
 from __future__ import annotations
 
 import ast
 import keyword
-import os
 import sys
-import sysconfig
 import tokenize
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import final
 
+from spiritsafe.assist.python.environment import PythonEnvironment, own_environment
 from spiritsafe.core.errors import TaskError
-from spiritsafe.tasks import python_folders
 
 _MOST_BYTES = 32 << 20
+_OWN_VERSION = ".".join(map(str, sys.version_info[:2]))
 _NO_MODULES = {"setup.py", "conftest.py", "noxfile.py", "__main__.py"}
 _NO_FOLDERS = {
     "test",
@@ -36,8 +35,6 @@ _NO_FOLDERS = {
     "node_modules",
     "venv",
 }
-_PYTESTS = {"pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments", "exceptiongroup", "tomli"}
-"""What pytest cannot do without."""
 
 
 @final
@@ -50,12 +47,14 @@ class PythonModule:
         root: The folder that it is imported from.
         name: Its dotted name.
         source: Its text.
+        environment: The Python that imports it.
     """
 
     path: Path
     root: Path
     name: str
     source: str
+    environment: PythonEnvironment = field(default_factory=own_environment)
 
     @property
     def is_package(self) -> bool:
@@ -71,7 +70,7 @@ class PythonModule:
     def tops(self) -> tuple[str, ...]:
         """Outermost names of the project: those beside it, unless it stands among installed packages."""
         own = self.name.partition(".")[0]
-        if self.root in library_folders():
+        if self.root in self.environment.libraries:
             return (own,)
         return tuple(sorted({own} | {_stem(path.name) for path in self.root.iterdir() if _is_of_project(path)}))
 
@@ -114,37 +113,12 @@ def _is_test(path: Path) -> bool:
     return path.name in _NO_MODULES or path.stem.startswith("test_") or path.stem.endswith("_test")
 
 
-def library_folders() -> tuple[Path, ...]:
-    """Where this Python finds what is no part of it."""
-    own = {os.path.realpath(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
-    own |= {os.path.join(folder, "lib-dynload") for folder in own}
-    places = dict.fromkeys(os.path.realpath(path) for path in sys.path if path)
-    return tuple(Path(path) for path in places if os.path.isdir(path) and path not in own)
-
-
-def readable_parts(tops: tuple[str, ...]) -> tuple[str, ...]:
-    """Of those folders what a sandbox has to show beside what it shows anyway, without some outermost names.
-
-    What pytest itself needs is shown even so; whoever opens the file under test there is ended.
-    """
-    shown = [Path("/usr"), *map(Path, python_folders())]
-    found: list[str] = []
-    for folder in library_folders():
-        if any(folder.is_relative_to(one) for one in shown):
-            continue
-        parts = sorted(folder.iterdir())
-        hidden = [part for part in parts if _stem(part.name) in {*tops} - _PYTESTS]
-        if hidden:
-            found += [
-                str(part) for part in parts if part not in hidden and part.name != "__pycache__" and part.exists()
-            ]
-        else:
-            found.append(str(folder))
-    return tuple(found)
-
-
-def python_module(path: Path) -> PythonModule:
+def python_module(path: Path, environment: PythonEnvironment | None = None) -> PythonModule:
     """A file, where it belongs.
+
+    Args:
+        path: The file.
+        environment: The Python that imports it; spiritsafe's own when left out.
 
     Raises:
         TaskError: There is none, or it cannot be imported.
@@ -157,7 +131,8 @@ def python_module(path: Path) -> PythonModule:
     except OSError as error:
         raise TaskError(f"{path} cannot be read: {error.strerror}.", hint="Check the path.") from None
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise TaskError(f"{path} is not Python: {error}.", hint="Name a file that Python can import.") from None
+        hint = f"Name a file that Python {_OWN_VERSION} can read, in which spiritsafe runs."
+        raise TaskError(f"{path} is not Python: {error}.", hint=hint) from None
     parts = [] if path.name == "__init__.py" else [path.stem]
     root = path.parent
     while (root / "__init__.py").is_file():
@@ -167,7 +142,7 @@ def python_module(path: Path) -> PythonModule:
         raise TaskError(
             f"{path} cannot be imported: {bad[0]!r} is no name in Python.", hint="Rename it, or test a module it calls."
         )
-    return PythonModule(path, root, ".".join(parts), source)
+    return PythonModule(path, root, ".".join(parts), source, environment or own_environment())
 
 
 def project_files(folder: Path) -> list[Path]:

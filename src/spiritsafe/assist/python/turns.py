@@ -20,10 +20,11 @@ from typing import Any, final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spiritsafe.assist.python import inside
-from spiritsafe.assist.python.project import PythonModule, library_folders
+from spiritsafe.assist.python.environment import PythonEnvironment
+from spiritsafe.assist.python.project import PythonModule
 from spiritsafe.core.errors import SourceError, TaskError
 from spiritsafe.core.files.reading import parse_json
-from spiritsafe.tasks import Limits, Run, RunStep, Sandbox, interpreter, shown_at
+from spiritsafe.tasks import Limits, Run, RunStep, Sandbox, closed_folder, shown_at
 from spiritsafe.tasks.code import DuetResult, DuetTurn, TestOutcome, TestRun, program_files
 
 _FOLDER = inside.__name__.replace(".", "/")
@@ -31,7 +32,7 @@ _MAIN = f"""import os
 import sys
 
 sys.path.insert(0, os.getcwd())
-from {inside.__name__}.host import main
+from {inside.__name__}.{{}} import main
 
 main()
 """
@@ -164,7 +165,8 @@ def _run(
         memory_bytes=_MEMORY_BYTES,
         output_bytes=_OUTPUT_BYTES,
     )
-    paths = dict.fromkeys(place for folder in library_folders() for place in (shown_at(str(folder)), str(folder)))
+    environment = module.environment
+    paths = dict.fromkeys(place for folder in environment.libraries for place in (shown_at(str(folder)), str(folder)))
     job: dict[str, Any] = {
         "nonce": nonce,
         "paths": list(paths),
@@ -183,12 +185,15 @@ def _run(
         "file_bytes": _FILE_BYTES if writes else 0,
     }
     options = ("-I", "-S", "-B", "-X", "no_debug_ranges")  # without columns, which would tell mutants apart
-    python = (str(interpreter()), *options, "main.py")  # anew, so that sets of strings are in another order
+    executable = str(environment.executable)
+    if any(environment.executable.is_relative_to(own) for own in environment.own) and "namespaces" in sandbox.layer:
+        executable = shown_at(executable)
+    python = (executable, *options, "main.py")  # anew, so that sets of strings are in another order
     of_tests = Run(
         files={
             **{f"project/{name}": content for name, content in module.files().items()},
             **_files("host", "session", "modules", "outcomes", "watch"),
-            "main.py": _MAIN,
+            "main.py": _MAIN.format("host"),
             "pytest.ini": "[pytest]\n",
             f"tests/{tests.name}": tests.text,
         },
@@ -199,10 +204,10 @@ def _run(
     )
     order = [0, *(turn.program for turn in turns)]
     of_programs = Run(
-        files={**_files("compiler"), "main.py": f"from {inside.__name__}.compiler import main\n\nmain()\n"},
+        files={**_files("compiler"), "main.py": _MAIN.format("compiler")},
         steps=(
             RunStep(
-                python="main.py",
+                argv=python,  # the same one: no other Python can read what it compiles
                 stdin=json.dumps({"programs": list(programs), "order": order, "place": module.place}),
                 has_channel=True,
             ),
@@ -216,11 +221,21 @@ def _run(
         said = one.steps[0].errors.strip().rpartition("\n")[2] or one.stop or f"it ended with {one.steps[0].code}"
         raise TaskError(
             f"pytest cannot be started in the sandbox ({one.layer}): {said}.",
-            hint="Install pytest beside spiritsafe. In a sandbox of Landlock's, other users must be able to run this "
-            "Python: install it outside of closed folders such as /root, or install bubblewrap.",
+            hint=_hint_for_start(environment, one.layer),
         )
     went = [_turn(line.partition(" ")[2], turn.program) for line, turn in zip(lines[1:], turns, strict=False)]
     return DuetResult(turns=tuple(went), stop=one.stop or other.stop, layer=one.layer)
+
+
+def _hint_for_start(environment: PythonEnvironment, layer: str) -> str:
+    """What to do where pytest does not start."""
+    closed = closed_folder(environment.executable)
+    if layer.startswith("landlock") and os.geteuid() == 0 and closed is not None:
+        return (
+            f"Tests run as another user, who cannot enter {closed}: let others enter it (chmod o+x {closed}), use a "
+            "Python that is installed elsewhere, or install bubblewrap."
+        )
+    return f"Install pytest for {environment.named or 'the Python of spiritsafe'}."
 
 
 class _Message(BaseModel):

@@ -13,6 +13,7 @@ from typing import final
 
 from spiritsafe.assist.subject import Subject
 from spiritsafe.assist.writing.cover import least_cover
+from spiritsafe.core.text.safe_text import hidden_in
 from spiritsafe.tasks.code import Kills
 
 NEEDLESS = "it kills no mutant that the kept tests do not kill"
@@ -63,9 +64,17 @@ def killing_tests(kills: Kills) -> dict[str, frozenset[int]]:
 
 
 def steady_tests(subject: Subject, text: str) -> SteadyTests:
-    """Run tests; one that passes and fails on the same code is taken out, as it spoils what is known of the others."""
-    taken: dict[str, str] = {}
+    """Run tests; one that passes and fails on the same code is taken out, as it spoils what is known of the others.
+
+    So is one that holds what nobody can see: what people would read is not what was run.
+    """
     kills = subject.examine(text)
+    taken = _hidden_tests(subject, text, kills.tests)
+    if taken and len(taken) == len(kills.tests):
+        return SteadyTests(text, Kills(tests=kills.tests, invalid=taken, layer=kills.layer), taken)
+    if taken:
+        text = subject.only(text, [test for test in kills.tests if test not in taken])
+        kills = subject.examine(text)
     while kills.fickle and len(kills.tests) > 1 and len(taken) < _MOST_TAKEN:
         without = subject.only(text, [test for test in kills.tests if test != kills.fickle])
         again = subject.examine(without)
@@ -74,6 +83,17 @@ def steady_tests(subject: Subject, text: str) -> SteadyTests:
         taken[kills.fickle] = f"it passes and fails on the same code: {in_short(kills.invalid[kills.fickle])}"
         text, kills = without, again
     return SteadyTests(text, kills, taken | {test: in_short(why) for test, why in kills.invalid.items()})
+
+
+def _hidden_tests(subject: Subject, text: str, names: Sequence[str]) -> dict[str, str]:
+    """Tests that hold a character which cannot be seen, and which; all of them, where it is not in tests alone."""
+    if (hidden := hidden_in(text)) is None:
+        return {}
+    found = {name: char for name in names if (char := hidden_in(subject.only(text, [name]))) is not None}
+    rest = [name for name in names if name not in found]
+    if hidden_in(subject.only(text, rest)) is not None:
+        found |= dict.fromkeys(rest, hidden)
+    return {name: f"it holds U+{ord(char):04X}, which nobody can see" for name, char in found.items()}
 
 
 def needed_tests(subject: Subject, parts: Sequence[str]) -> JoinedTests:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, final
 
 from spiritsafe.assist.asker import AskingCost
+from spiritsafe.assist.code_report import CodeReport
 from spiritsafe.core.records import Record
 
 RoundOutcome = Literal["examined", "broken", "no code", "too long", "no answer"]
@@ -67,17 +68,10 @@ class AskedRound(Record):
 
 
 @final
-class TestsReport(Record):
-    """What became of one file.
+class TestsReport(CodeReport):
+    """What became of one file; ``tests_file`` is the name of the one with its tests.
 
     Attributes:
-        path: The file.
-        language: Its language.
-        source_digest: Of its text.
-        tests_file: The name of the file with the tests; "": there are none.
-        model: The model's name.
-        model_digest: See :class:`~spiritsafe.core.generator.GeneratorInfo`.
-        sandbox: What held all runs; "": nothing was run.
         mutants: How many there are.
         killed: How many the kept tests kill.
         not_run: How many of which nothing is known.
@@ -88,31 +82,20 @@ class TestsReport(Record):
         invalid: Tests that do not hold for the code, or not each time.
         redundant: Tests that hold and notice nothing that the kept ones do not.
         rounds: What was asked.
-        cost: Of all questions.
-        seconds: From the first question to the last run.
     """
 
     __test__ = False  # pytest would take it for tests
 
-    path: str
-    language: str
-    source_digest: str
-    tests_file: str = ""
-    model: str
-    model_digest: str
-    sandbox: str
-    mutants: int
-    killed: int
-    not_run: int
-    same: int
-    coverage: float | None
-    kept: tuple[KeptTest, ...]
-    survivors: tuple[str, ...]
-    invalid: tuple[DroppedTest, ...]
-    redundant: tuple[DroppedTest, ...]
-    rounds: tuple[AskedRound, ...]
-    cost: AskingCost
-    seconds: float
+    mutants: int = 0
+    killed: int = 0
+    not_run: int = 0
+    same: int = 0
+    coverage: float | None = None
+    kept: tuple[KeptTest, ...] = ()
+    survivors: tuple[str, ...] = ()
+    invalid: tuple[DroppedTest, ...] = ()
+    redundant: tuple[DroppedTest, ...] = ()
+    rounds: tuple[AskedRound, ...] = ()
 
 
 @final

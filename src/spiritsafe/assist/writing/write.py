@@ -3,6 +3,7 @@
 In: a subject and a model. Out: a file of tests that was run as it is, in which each test holds for the code every time
 and kills a mutant that no other test in it kills. It is the command ``spiritsafe code tests``.
 
+0. Run the file as it is; where that cannot be done, nothing is asked.
 1. Ask for tests; take the code of the answer.
 2. Run them: which hold for the code each time, and which mutants each kills.
 3. Tell which do not hold and which mutants survive, and ask again: until none survives, the questions are used up, or
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import final
 
 from spiritsafe.assist.asker import Asker, AskingCost, ModelAnswer
+from spiritsafe.assist.code_report import FileTrouble
 from spiritsafe.assist.subject import Subject
 from spiritsafe.assist.writing.cover import least_cover
 from spiritsafe.assist.writing.joining import (
@@ -102,6 +104,8 @@ def write_tests(
     """
     sink = events or NullSink()
     began = time.monotonic()
+    if (trouble := subject.trouble()) is not None:  # 0
+        return Written("", _report(subject, generator, _Work(), Kills(layer=""), 0.0, trouble))
     asker = Asker(generator, sampling, seed=seed)
     work = _Work()
     so_far = TestsSoFar(number=1, survivors=subject.mutants)
@@ -186,7 +190,14 @@ def _joined(subject: Subject, work: _Work) -> JoinedTests:
     return joined
 
 
-def _report(subject: Subject, generator: Generator, work: _Work, kills: Kills, seconds: float) -> TestsReport:
+def _report(
+    subject: Subject,
+    generator: Generator,
+    work: _Work,
+    kills: Kills,
+    seconds: float,
+    trouble: FileTrouble | None = None,
+) -> TestsReport:
     info = generator.describe()
     killing = killing_tests(kills)
     kept = []
@@ -219,4 +230,5 @@ def _report(subject: Subject, generator: Generator, work: _Work, kills: Kills, s
         rounds=tuple(work.rounds),
         cost=cost,
         seconds=round(seconds, 3),
+        trouble=trouble,
     )

@@ -42,6 +42,14 @@ def visible(text: str) -> str:
     )
 
 
+def hidden_in(text: str) -> str | None:
+    """The first character of a program that its reader would not see, or see elsewhere; None: there is none.
+
+    Newlines and tabs are no such characters; joiners are, as no program needs them but in texts, which have escapes.
+    """
+    return next((char for char in text.replace("\r\n", "\n") if is_hidden(char) and char not in "\n\t"), None)
+
+
 def one_line(text: str) -> str:
     """The same on one line: nobody's name can start a line of its own."""
     return visible(text).replace("\n", "⟨U+000A⟩").replace("\t", "⟨U+0009⟩")

@@ -36,7 +36,16 @@ _PART_BYTES = 1 << 16
 
 @final
 class BoxLost(Exception):
-    """A sandbox could not be made, died, or does not answer: nothing is known of what ran in it."""
+    """A sandbox could not be made, died, or does not answer: nothing is known of what ran in it.
+
+    Args:
+        reason: Why.
+        hint: What to do about it; "": nothing is known that helps.
+    """
+
+    def __init__(self, reason: str, *, hint: str = "") -> None:
+        super().__init__(reason)
+        self.hint = hint
 
 
 @final

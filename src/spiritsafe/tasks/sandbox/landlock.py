@@ -7,14 +7,21 @@ writes to one folder, and opens no socket and signals nobody; what it leaves is 
 from __future__ import annotations
 
 import os
-import stat
 import tempfile
 from functools import partial
 from pathlib import Path
 
-from spiritsafe.tasks.sandbox.box import Box
+from spiritsafe.tasks.sandbox.box import Box, BoxLost
 from spiritsafe.tasks.sandbox.inside import kernel, leftovers
-from spiritsafe.tasks.sandbox.walls import INSIDE, interpreter, python_folders, readable_places, user_of
+from spiritsafe.tasks.sandbox.walls import (
+    INSIDE,
+    closed_folder,
+    free_slot,
+    interpreter,
+    python_folders,
+    readable_places,
+    user_of,
+)
 
 NAME = "landlock"
 _SYSTEMS_PYTHON = "/usr/bin/python3"
@@ -36,18 +43,29 @@ def _interpreter() -> Path | None:
 
 
 def _is_open(path: Path) -> bool:
-    return all(parent.stat().st_mode & stat.S_IXOTH for parent in path.parents)
+    return closed_folder(path) is None
 
 
 def open_box(slot: int, extra: tuple[str, ...] = ()) -> Box:
-    """A box; see :func:`spiritsafe.tasks.sandbox.namespaces.open_box`."""
+    """A box; see :func:`spiritsafe.tasks.sandbox.namespaces.open_box`.
+
+    Raises:
+        BoxLost: This machine does not allow it, or who runs in it could not reach what it is to show.
+    """
+    user = user_of(slot)
+    for path in map(Path, extra if user is not None else ()):
+        if (closed := closed_folder(path / "any" if path.is_dir() else path)) is not None:
+            free_slot(slot)
+            raise BoxLost(
+                f"foreign code runs as another user, who cannot enter {closed} and so not read {path}",
+                hint=f"Let others enter it (chmod o+x {closed}), move {path} elsewhere, or install bubblewrap.",
+            )
     scratch = tempfile.mkdtemp(prefix="spiritsafe-sandbox-")
     os.chmod(scratch, 0o711)
     places, _ = readable_places()
     python = _interpreter() or interpreter()
     own = python_folders() if python == interpreter() else []
     readable = [*places, *own, *filter(os.path.exists, _DEVICES), *extra]
-    user = user_of(slot)
     setting = {"has_namespaces": False, "user": user, "scratch": scratch, "readable": readable}
     command = [str(python), "-I", "-S", "-B", str(INSIDE / "fork_server.py")]
     return Box(command, setting, layer=NAME, slot=slot, after=partial(_clear_away, scratch, user))

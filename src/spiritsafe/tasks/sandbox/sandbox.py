@@ -25,7 +25,16 @@ _Result = TypeVar("_Result")
 
 @final
 class SandboxFailure(Exception):
-    """Nothing is known of a run: its sandbox failed, which is nobody's wrong answer."""
+    """Nothing is known of a run: its sandbox failed, which is nobody's wrong answer.
+
+    Args:
+        reason: Why.
+        hint: What to do about it; "": nothing is known that helps.
+    """
+
+    def __init__(self, reason: str, *, hint: str = "") -> None:
+        super().__init__(reason)
+        self.hint = hint
 
 
 @final
@@ -124,7 +133,9 @@ class Sandbox:
             for is_last in (False, True):
                 try:
                     box = self._take()
-                except (BoxLost, OSError) as error:
+                except BoxLost as error:
+                    raise SandboxFailure(str(error), hint=error.hint) from None
+                except OSError as error:
                     raise SandboxFailure(str(error)) from None
                 try:
                     result = use(box)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import sys
 import threading
 from functools import cache
@@ -83,6 +84,11 @@ if hasattr(os, "register_at_fork"):
 def user_of(slot: int) -> int | None:
     """A user that nobody else is; None where this process cannot become another."""
     return _FIRST_USER + os.getpid() * MOST_BOXES + slot if os.geteuid() == 0 else None
+
+
+def closed_folder(path: Path) -> Path | None:
+    """The first folder on the way to a file that other users cannot enter; None: they can reach it."""
+    return next((folder for folder in reversed(path.parents) if not folder.stat().st_mode & stat.S_IXOTH), None)
 
 
 def find_tool(name: str) -> str | None:

@@ -11,6 +11,7 @@ from spiritsafe.assist.explaining.report import (
     ExplanationVerdict,
     explanations_page,
 )
+from spiritsafe.core.text.safe_text import hidden_in
 
 VERDICTS: tuple[ExplanationVerdict, ...] = get_args(ExplanationVerdict)
 
@@ -72,3 +73,30 @@ def test_an_explanation_cannot_pass_for_the_page() -> None:
     assert "> ## f9 (line 9)" in page.splitlines()
     assert "a < b" in page
     assert not [bad for bad in ("<script", "</script", "<!--", "![", "\x1b", "\u202e", "\u2028") if bad in page]
+
+
+def test_nothing_on_the_page_is_hidden_or_reordered() -> None:
+    """Whoever named the file, the routine, the model or a test may have written anything, as the model may."""
+    bad = "a\n# b\u202e<b>\x1b[2J\u200bc"
+    one = ExplainedRoutine(
+        name=bad, line=1, verdict="does not suffice", explanation=bad, reason=bad, tests=(bad,), failed=(bad,)
+    )
+    page = explanations_page(
+        ExplanationsReport(
+            path=bad,
+            language="python",
+            source_digest="s",
+            tests_file=bad,
+            model=bad,
+            model_digest="d",
+            rebuilder=bad,
+            rebuilder_digest="e",
+            routines=(one,),
+            ignored={},
+            rebuilding_cost=AskingCost(),
+        )
+    )
+    assert hidden_in(page) is None
+    assert "<b>" not in page
+    assert [line[:3] for line in page.splitlines() if line.startswith("#")] == ["# a", "## "]
+    assert page.count("⟨U+202E⟩") >= 9

@@ -8,12 +8,14 @@ from compiled_parts import RATES, TAX, TAX_TESTS, tax_test, write_tax
 from compilers import COBOL, compiler
 
 from spiritsafe.assist.languages.cobol import open_subjects
+from spiritsafe.assist.opening import UnusableFile
 from spiritsafe.assist.subject import Subject
 from spiritsafe.core.errors import TaskError
 
 
 def opened(path: Path, *, most: int = 100) -> Subject:
     (subject,) = open_subjects(path, most_mutants=most, seed=0)
+    assert not isinstance(subject, UnusableFile)
     return subject
 
 
@@ -99,3 +101,24 @@ def test_what_cannot_be_tested_is_refused_by_name(text: str, words: str, tmp_pat
 def test_what_is_no_test_is_said(tests: str, broken: str, tmp_path: Path) -> None:
     compiler(COBOL)
     assert opened(write_tax(tmp_path), most=1).examine(tests).broken.startswith(broken)
+
+
+def test_what_its_runs_hang_on_is_what_lies_beside_it(tmp_path: Path) -> None:
+    compiler(COBOL)
+    path = write_tax(tmp_path)
+    before = opened(path, most=1).needs()
+    assert opened(path, most=1).needs() == before
+    path.write_text(path.read_text() + "      * A remark.\n")
+    assert opened(path, most=1).needs() == before  # its own text is apart
+    (tmp_path / "aside.txt").write_text("no code")
+    assert opened(path, most=1).needs() == before
+    rates = tmp_path / "rates.cbl"
+    rates.write_text(rates.read_text() + "*> A remark.\n")
+    assert opened(path, most=1).needs() != before
+
+
+def test_a_neighbour_that_is_no_text_is_no_hindrance(tmp_path: Path) -> None:
+    compiler(COBOL)
+    path = write_tax(tmp_path)
+    (tmp_path / "latin.cob").write_bytes(b"      * \xe4\n")
+    assert opened(path, most=1).trouble() is None

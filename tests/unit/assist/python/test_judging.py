@@ -8,7 +8,7 @@ from shop_project import GOOD, HEAD, PRICES, shop_project
 
 from spiritsafe.assist.python import judging
 from spiritsafe.assist.python.judging import kills_in_module
-from spiritsafe.assist.python.project import python_module, readable_parts
+from spiritsafe.assist.python.project import python_module
 from spiritsafe.assist.python.turns import ModuleTests, sandbox_with
 from spiritsafe.tasks.code.duet.kills import Kills
 
@@ -34,7 +34,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Judge:
     module = python_module(shop_project(tmp_path_factory.mktemp("shop")) / "src" / "shop" / "prices.py")
 
     def judge(text: str, programs: list[str] = PROGRAMS[:1]) -> Kills:
-        sandbox = sandbox_with(readable_parts(module.tops))
+        sandbox = sandbox_with(module.environment.readable_parts(module.tops))
         return kills_in_module(sandbox, ModuleTests(module=module, text=text, name="test_prices.py"), programs)
 
     return judge
@@ -102,7 +102,7 @@ def test_third(): assert Item("a", 3).price() == 6
     ],
 )
 def test_tests_that_are_none_are_broken(judged: Judge, text: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judging, "_CPU_S", 1.0)
+    monkeypatch.setattr(judging, "TURN_CPU_S", 1.0)
     kills = judged(text)
     assert kills.broken.startswith(said)
     assert (kills.tests, kills.killed_by) == ((), {})
@@ -121,7 +121,7 @@ def test_a_module_that_does_not_load_has_no_tests(tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("import no_such_module\n\n\ndef f(a):\n    return a + 1\n")
     module = python_module(tmp_path / "bad.py")
     tests = ModuleTests(module=module, text="def test_a(): pass\n", name="test_bad.py")
-    kills = kills_in_module(sandbox_with(readable_parts(module.tops)), tests, [])
+    kills = kills_in_module(sandbox_with(module.environment.readable_parts(module.tops)), tests, [])
     assert kills.broken == "the program does not load: ModuleNotFoundError: No module named 'no_such_module'"
 
 
@@ -137,6 +137,6 @@ def test_what_libraries_take_to_import_is_none_of_the_turns(tmp_path: Path, monk
         module=module, text="from quick import f\ndef test_a(): assert f() == 1\n", name="test_quick.py"
     )
     programs = [module.source.replace("ONE", "ONE + 1")]
-    kills = kills_in_module(sandbox_with(readable_parts(module.tops)), tests, programs)
+    kills = kills_in_module(sandbox_with(module.environment.readable_parts(module.tops)), tests, programs)
     assert kills.valid == ["test_a"], kills
     assert kills.killed_by == {0: ("test_a",)}

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
-import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from shop_project import shop_project
 
 from spiritsafe.assist.python import project
-from spiritsafe.assist.python.project import library_folders, project_files, python_module, readable_parts
+from spiritsafe.assist.python.environment import own_environment
+from spiritsafe.assist.python.project import project_files, python_module
 from spiritsafe.core.errors import TaskError
 
 
@@ -46,29 +47,14 @@ def test_a_file_alone_is_imported_beside_its_neighbours(tmp_path: Path) -> None:
     assert module.files() == {"two.py": b"def g(): return 2"}
 
 
-def test_installed_packages_are_their_own_projects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_installed_packages_are_their_own_projects(tmp_path: Path) -> None:
     written(tmp_path, one="", two="")
-    for name in ("three", "four", "__pycache__"):
-        (tmp_path / name).mkdir()
-        written(tmp_path / name, __init__="")
-    monkeypatch.setattr(project.sys, "path", ["", str(tmp_path), *sys.path])
-    assert tmp_path.resolve() in library_folders()
-    assert python_module(tmp_path / "one.py").tops == ("one",)
-    module = python_module(tmp_path / "three" / "__init__.py")
-    assert module.tops == ("three",)
-    shown = {Path(path).name for path in readable_parts(module.tops) if Path(path).parent == tmp_path}
-    assert shown == {"one.py", "two.py", "four"}
-    for tops in (("other",), ("packaging",)):  # pytest needs the latter
-        assert str(tmp_path.resolve()) in readable_parts(tops)
-
-
-def test_python_itself_is_no_library() -> None:
-    import json
-    import math
-
-    own = {Path(json.__file__).parents[1], Path(math.__file__).parent if hasattr(math, "__file__") else Path("/")}
-    assert not own & {*library_folders()}
-    assert Path(pytest.__file__).parents[1] in library_folders()
+    (tmp_path / "three").mkdir()
+    written(tmp_path / "three", __init__="")
+    environment = replace(own_environment(), libraries=(tmp_path,))
+    assert python_module(tmp_path / "one.py", environment).tops == ("one",)
+    assert python_module(tmp_path / "three" / "__init__.py", environment).tops == ("three",)
+    assert python_module(tmp_path / "one.py").tops == ("one", "three", "two")
 
 
 @pytest.mark.parametrize(

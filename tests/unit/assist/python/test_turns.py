@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import stat
-import sys
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +10,12 @@ import pytest
 from sandboxes import every_layer, sandbox_of
 from shop_project import GOOD, HEAD, PRICES, shop_project
 
-from spiritsafe.assist.python.project import python_module, readable_parts
+from spiritsafe.assist.python.project import python_module
 from spiritsafe.assist.python.turns import ModuleTests, ModuleTurn, run_module_turns, sandbox_with
 from spiritsafe.core.errors import TaskError
 from spiritsafe.tasks.code.duet.duet import DuetResult
 from spiritsafe.tasks.sandbox.sandbox import SandboxFailure
-from spiritsafe.tasks.sandbox.walls import interpreter
+from spiritsafe.tasks.sandbox.walls import closed_folder
 
 WRONG = PRICES.replace("* self.num", "+ self.num")
 
@@ -27,7 +27,7 @@ def module_tests(tmp_path: Path) -> ModuleTests:
 
 
 def run(tests: ModuleTests, text: str, turns: Sequence[ModuleTurn], *programs: str, cpu_s: float = 2.0) -> DuetResult:
-    sandbox = sandbox_with(readable_parts(tests.module.tops))
+    sandbox = sandbox_with(tests.module.environment.readable_parts(tests.module.tops))
     told = ModuleTests(module=tests.module, text=text, name=tests.name, without=tests.without)
     return run_module_turns(sandbox, told, [PRICES, *programs], turns, cpu_s=cpu_s)
 
@@ -36,14 +36,17 @@ def run(tests: ModuleTests, text: str, turns: Sequence[ModuleTurn], *programs: s
 def test_each_program_has_its_turns(layer: str, module_tests: ModuleTests, monkeypatch: pytest.MonkeyPatch) -> None:
     sandbox_of(layer)
     monkeypatch.setattr("spiritsafe.assist.python.turns.Sandbox", lambda extra: _Sandbox(layer, extra))
-    sandbox = sandbox_with.__wrapped__(readable_parts(module_tests.module.tops))
+    sandbox = sandbox_with.__wrapped__(module_tests.module.environment.readable_parts(module_tests.module.tops))
     programs = [PRICES, WRONG, "def (", "1 / 0\n", PRICES.replace("total", "sums")]
     order = [0, 1, 2, 3, 4, 0]
     turns = [ModuleTurn(one) for one in order]
-    read = [*interpreter().parents, *Path(sys.prefix, "bin").parents]
-    if layer == "landlock" and not all(parent.stat().st_mode & stat.S_IXOTH for parent in read):
-        with pytest.raises((TaskError, SandboxFailure), match=r"Permission denied"):
+    environment = module_tests.module.environment
+    places = [environment.executable, *map(Path, environment.readable_parts(module_tests.module.tops))]
+    closed = [folder for path in places if (folder := closed_folder(path)) is not None]
+    if layer == "landlock" and os.geteuid() == 0 and closed:
+        with pytest.raises((TaskError, SandboxFailure)) as raised:
             run_module_turns(sandbox, module_tests, programs, turns, cpu_s=2.0)
+        assert re.search(rf"chmod o\+x ({'|'.join(map(str, closed))})\)", raised.value.hint)
         return
     result = run_module_turns(sandbox, module_tests, programs, turns, cpu_s=2.0)
     assert result.stop is None
@@ -164,7 +167,7 @@ def test_who_ends_a_turn_is_known(module_tests: ModuleTests, body: str, why: str
 @pytest.mark.parametrize(("stops_early", "num_turns"), [(True, 1), (False, 3)])
 def test_turns_after_one_that_did_not_end(module_tests: ModuleTests, stops_early: bool, num_turns: int) -> None:
     tests = replace(module_tests, text=f"{HEAD}def test_a():\n    import os\n    os._exit(0)\n")
-    sandbox = sandbox_with(readable_parts(tests.module.tops))
+    sandbox = sandbox_with(tests.module.environment.readable_parts(tests.module.tops))
     result = run_module_turns(sandbox, tests, [PRICES], [ModuleTurn(0)] * 3, cpu_s=0.5, stops_early=stops_early)
     assert len(result.turns) == num_turns
 

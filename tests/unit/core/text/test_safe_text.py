@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from spiritsafe.core.text.safe_text import one_line, visible
+from spiritsafe.core.text.safe_text import hidden_in, one_line, visible
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,9 @@ def test_one_line_is_one_line() -> None:
     assert one_line("a\nb\tc\r\nd") == "a⟨U+000A⟩b⟨U+0009⟩c⟨U+000A⟩d"
     assert one_line("one\u2028two\x85three") == "one⟨U+2028⟩two⟨U+0085⟩three"
     assert one_line("as it is") == "as it is"
+
+
+def test_the_first_hidden_character_of_a_program_is_found() -> None:
+    assert hidden_in("a\r\n\tb שלום 鐵 é 😀") is None
+    for char in "\u202e\u2067\u200b\u200d\ufe0f\ufeff\x00\x1b\r\x0c\u2028\u3164":
+        assert hidden_in(f"a{char}b\u061c") == char

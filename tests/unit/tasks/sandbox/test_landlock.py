@@ -17,6 +17,7 @@ from spiritsafe.tasks.sandbox.box import Box
 from spiritsafe.tasks.sandbox.inside import kernel
 from spiritsafe.tasks.sandbox.job import Run, RunResult, RunStep
 from spiritsafe.tasks.sandbox.landlock import open_box
+from spiritsafe.tasks.sandbox.sandbox import Sandbox, SandboxFailure
 from spiritsafe.tasks.sandbox.walls import take_slot
 
 SYSTEMS = Path("/usr/bin/python3")
@@ -195,3 +196,23 @@ while True:
         (name,) = scratch_folders() - before
         assert os.listdir(Path(tempfile.gettempdir(), name)) == []
     assert scratch_folders() == before
+
+
+def test_what_the_other_user_cannot_reach_is_named(tmp_path: Path) -> None:
+    sandbox_of("landlock")
+    closed = tmp_path / "closed"
+    (closed / "library").mkdir(parents=True)
+    closed.chmod(0o700)
+    extra = (str(closed / "library"),)
+    with Sandbox(layer="landlock", extra=extra, num_boxes=1) as sandbox:
+        run = Run(files={"a.py": f"import os; print(os.listdir({extra[0]!r}))"}, steps=(RunStep(python="a.py"),))
+        if os.geteuid() != 0:  # there is no other user
+            assert sandbox.run(run).steps[0].text == "[]\n"
+            return
+        taken = {*walls._taken}
+        for _ in range(2):
+            with pytest.raises(SandboxFailure, match=rf"cannot enter (/\S+) and so not read {extra[0]}") as raised:
+                sandbox.run(run)
+            folder = walls.closed_folder(Path(extra[0]))
+            assert f"chmod o+x {folder})" in raised.value.hint
+        assert {*walls._taken} == taken

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,16 @@ def test_a_number_is_nobody_elses_until_it_is_freed(monkeypatch: pytest.MonkeyPa
         walls.take_slot()
     walls.free_slot(numbers[7])
     assert walls.take_slot() == numbers[7]
+
+
+def test_the_first_closed_folder_is_named() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # pytest's own folders are closed to others
+        outer = Path(folder)
+        outer.chmod(0o711)
+        path = outer / "a" / "b" / "c"
+        path.mkdir(parents=True)
+        assert walls.closed_folder(path / "file") is None
+        for closed in (path, path.parent, outer):
+            closed.chmod(0o700)
+            assert walls.closed_folder(path / "file") == closed
+        assert walls.closed_folder(outer) is None  # who wants to go into it is another matter

@@ -37,7 +37,10 @@ _HAVE_CODE = frozenset(
 )
 _MAY_READ = {
     "inspect": {"_signature_from_function", "_signature_is_functionlike", "_has_code_flag"},
-    "traceback": {"_walk_tb_with_full_positions", "_extract_from_extended_frame_gen", "extended_frame_gen"},
+    "traceback": {
+        *("_walk_tb_with_full_positions", "_extract_from_extended_frame_gen", "extended_frame_gen"),
+        "extract",  # of Python 3.9 and 3.10
+    },
     "logging": {"findCaller", "_is_internal_frame"},
     "warnings": {"_is_internal_frame", "_is_internal_filename"},
     "unittest": {"_mock_add_spec", "_is_async_func", "_is_async_obj"},

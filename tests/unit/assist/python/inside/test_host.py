@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from spiritsafe.assist.python.project import python_module, readable_parts
+from spiritsafe.assist.python.project import python_module
 from spiritsafe.assist.python.turns import ModuleTests, ModuleTurn, run_module_turns, sandbox_with
 
 
@@ -37,6 +37,6 @@ def test_libraries():
         import spiritsafe.core
 """
     tests = ModuleTests(module=module, text=text, name="test_own.py")
-    sandbox = sandbox_with(readable_parts(module.tops))
+    sandbox = sandbox_with(module.environment.readable_parts(module.tops))
     (turn,) = run_module_turns(sandbox, tests, [module.source], [ModuleTurn(0)], cpu_s=5.0).turns
     assert turn.has_passed, turn.why_not

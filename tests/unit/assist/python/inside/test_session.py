@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from spiritsafe.assist.python.project import python_module, readable_parts
+from spiritsafe.assist.python.project import python_module
 from spiritsafe.assist.python.turns import ModuleTests, ModuleTurn, run_module_turns, sandbox_with
 from spiritsafe.tasks.code.duet.duet import DuetTurn
 
@@ -15,7 +15,9 @@ def turns_of(path: Path, text: str, *programs: str) -> tuple[DuetTurn, ...]:
     tests = ModuleTests(module=module, text=text, name=f"test_{path.stem}.py")
     versions = [module.source, *programs]
     turns = [ModuleTurn(program) for program in range(len(versions))]
-    return run_module_turns(sandbox_with(readable_parts(module.tops)), tests, versions, turns, cpu_s=5.0).turns
+    return run_module_turns(
+        sandbox_with(module.environment.readable_parts(module.tops)), tests, versions, turns, cpu_s=5.0
+    ).turns
 
 
 def written(folder: Path, texts: dict[str, str]) -> Path:

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from called import call
 from fake_endpoint import Answer, FakeEndpoint
 
 from spiritsafe import tasks
-from spiritsafe.cli.answers.code.common import opened_model, refuse_below, refuse_to_replace
+from spiritsafe.cli.answers.code import command
+from spiritsafe.cli.answers.code.common import opened_model, refuse_below
 from spiritsafe.cli.model_options import Patience
 from spiritsafe.core.errors import RecipeError, SpiritsafeError, TaskError
 
@@ -20,30 +24,42 @@ def test_a_share_below_what_was_asked_for_is_exit_code_1() -> None:
     assert raised.value.exit_code == 1
 
 
-def test_files_that_are_there_are_named(tmp_path: Path) -> None:
-    files = [tmp_path / name for name in ("a", "b", "c")]
-    refuse_to_replace(files, overwrite=False)
-    files[1].touch()
-    with pytest.raises(RecipeError, match="b is there already"):
-        refuse_to_replace(files, overwrite=False)
-    files[2].touch()
-    with pytest.raises(RecipeError, match="b and 1 more is there already"):
-        refuse_to_replace(files, overwrite=False)
-    refuse_to_replace(files, overwrite=True)
-
-
 def test_the_model_is_closed_and_a_lost_sandbox_is_told(
     fake_endpoint: Callable[[Answer], FakeEndpoint],
 ) -> None:
     endpoint = fake_endpoint(lambda body: "yes")
     with opened_model(None, endpoint.url, "m", None, Patience()) as generator:
         assert generator.describe().name.startswith("m at ")
-    with pytest.raises(TaskError, match="The sandbox failed: gone"):
-        _lose_it(endpoint.url)
+    for hint in ("", "Open the door."):
+        with pytest.raises(TaskError, match="The sandbox failed: gone") as raised:
+            _lose_it(endpoint.url, hint)
+        assert raised.value.hint == hint if hint else "doctor" in raised.value.hint
     with pytest.raises(RecipeError, match="No single model"):
         opened_model(None, None, None, None, Patience()).__enter__()
 
 
-def _lose_it(url: str) -> None:
+def _lose_it(url: str, hint: str) -> None:
     with opened_model(None, url, "m", None, Patience()):
-        raise tasks.SandboxFailure("gone")
+        raise tasks.SandboxFailure("gone", hint=hint)
+
+
+@pytest.mark.parametrize("name", ["tests", "explain"])
+def test_the_python_that_is_named_is_that_of_the_subjects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = tmp_path / "parts.py"
+    path.touch()
+    heard: list[Any] = []
+
+    def subjects_at(path: Path, *, python: Any, **_: Any) -> None:
+        heard.append(python)
+        raise TaskError("So far.", hint="")
+
+    monkeypatch.setattr("spiritsafe.assist.subjects_at", subjects_at)
+    for more in ([], ["--python", sys.executable]):
+        with pytest.raises(TaskError, match="So far"):
+            call(command, name, str(path), "--model", "tiny:0", "--out", str(tmp_path / "out"), *more)
+    assert heard[0] is None
+    assert heard[1].named == Path(sys.executable)
+    with pytest.raises(TaskError, match="is no Python that can be run"):
+        call(command, name, str(path), "--model", "tiny:0", "--python", str(path))

@@ -16,7 +16,9 @@ from fake_endpoint import Answer, FakeEndpoint
 from fake_subject import SOURCE, FakeSubject
 
 from spiritsafe.assist.explaining.report import ExplanationsReport
+from spiritsafe.assist.writing.report import TestsReport
 from spiritsafe.cli.answers.code import command
+from spiritsafe.cli.answers.code.report_folder import ReportFolder
 from spiritsafe.core.canonical import digest_bytes
 from spiritsafe.core.errors import RecipeError, SpiritsafeError, TaskError
 
@@ -30,7 +32,7 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file, and its subject."""
     path = tmp_path / "parts.py"
     path.write_text(SOURCE)
-    monkeypatch.setattr("spiritsafe.assist.subjects_at", lambda path, *, most_mutants, seed: [FakeSubject(path=path)])
+    monkeypatch.setattr("spiritsafe.assist.subjects_at", lambda path, **_: [FakeSubject(path=path)])
     monkeypatch.chdir(tmp_path)
     (tmp_path / "spiritsafe-tests").mkdir()
     (tmp_path / "spiritsafe-tests" / "test_parts.py").write_text(TESTS)
@@ -67,7 +69,8 @@ def test_a_page_and_a_record_are_written_and_nothing_else(parts: Path, tmp_path:
     assert after.keys() - before.keys() == {"spiritsafe-explained/parts.py.md", "spiritsafe-explained/report.json"}
     out = tmp_path / "spiritsafe-explained"
     assert (out / "parts.py.md").read_text().count("\n**suffices**") == 3
-    report = ExplanationsReport.from_json(json.loads((out / "report.json").read_text()))
+    (record,) = json.loads((out / "report.json").read_text())["files"]
+    report = ExplanationsReport.from_json(record)
     assert report.tests_file == "spiritsafe-tests/test_parts.py"
     assert report.model_digest == report.rebuilder_digest
 
@@ -112,6 +115,51 @@ def test_a_page_that_is_there_is_kept(parts: Path, tmp_path: Path, fake_endpoint
     with pytest.raises(RecipeError, match="is there already"):
         call(command, *asked(endpoint, parts))
     assert endpoint.requests == []
+
+
+def test_a_second_call_asks_nothing_where_nothing_changed(parts: Path, tmp_path: Path, fake_endpoint: Start) -> None:
+    endpoint = fake_endpoint(both)
+    arguments = asked(endpoint, parts)
+    (first,) = records_of(command, *arguments)
+    num = len(endpoint.requests)
+    assert records_of(command, *arguments) == [first]
+    assert "does not suffice  fails t" in call(command, *arguments)
+    assert len(endpoint.requests) == num
+    tests = tmp_path / "spiritsafe-tests" / "test_parts.py"
+    tests.write_text(TESTS.replace("test t5 wants return 5\n", ""))
+    call(command, *arguments)
+    assert len(endpoint.requests) > num
+    num = len(endpoint.requests)
+    call(command, *arguments, "--rebuilder-endpoint", endpoint.url, "--rebuilder-model", "two")
+    assert len(endpoint.requests) > num
+    page = tmp_path / "spiritsafe-explained" / "parts.py.md"
+    page.write_text(page.read_text() + "My own thoughts.\n")
+    num = len(endpoint.requests)
+    with pytest.raises(RecipeError, match="is there already, and not as `spiritsafe code explain` left it"):
+        call(command, *arguments)
+    assert len(endpoint.requests) == num
+
+
+def test_several_files_share_a_folder(parts: Path, tmp_path: Path, fake_endpoint: Start) -> None:
+    (tmp_path / "b").mkdir()
+    other = tmp_path / "b" / "parts.py"
+    other.write_text(SOURCE)
+    endpoint = fake_endpoint(both)
+    for path in (parts, other, parts, other):
+        call(command, *asked(endpoint, path))
+    out = tmp_path / "spiritsafe-explained"
+    assert {path.name for path in out.iterdir()} == {"parts.py.md", "parts.py_b.md", "report.json"}
+    assert len(json.loads((out / "report.json").read_text())["files"]) == 2
+
+
+def test_tests_are_those_that_were_written_for_the_file(parts: Path, tmp_path: Path, fake_endpoint: Start) -> None:
+    """Where two files have one name, that of the tests says little."""
+    folder = ReportFolder(tmp_path / "spiritsafe-tests", TestsReport, "code tests", overwrite=True)
+    report = TestsReport(path=str(parts), language="python", source_digest="", model="m", model_digest="d")
+    folder.put(parts, "test_parts_a.py", {}, report, TESTS)
+    (tmp_path / "spiritsafe-tests" / "test_parts.py").write_text("nonsense")
+    (record,) = records_of(command, *asked(fake_endpoint(both), parts))
+    assert record["tests_file"] == "spiritsafe-tests/test_parts_a.py"
 
 
 def test_a_fortran_file_with_tests_of_ones_own(tmp_path: Path, fake_endpoint: Start) -> None:

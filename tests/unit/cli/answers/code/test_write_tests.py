@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ from fake_endpoint import Answer, FakeEndpoint, HttpReply, chat_body, error_body
 from fake_subject import FakeSubject, answer
 
 import spiritsafe
-from spiritsafe import assist, cli
+from spiritsafe import cli
+from spiritsafe.assist.code_report import FileTrouble
+from spiritsafe.assist.opening import UnusableFile
 from spiritsafe.assist.writing.report import TestsReport
 from spiritsafe.cli.answers.code import command
-from spiritsafe.cli.answers.code.write_tests import files_of_tests
 from spiritsafe.core.canonical import digest_bytes
 from spiritsafe.core.errors import EndpointError, RecipeError, SourceError, SpiritsafeError, TaskError
 
@@ -76,7 +78,7 @@ def fortran(text: str) -> str:
 def fake_subjects(monkeypatch: pytest.MonkeyPatch) -> list[FakeSubject]:
     """What the command finds, instead of code."""
     found = [FakeSubject(path=Path("parts.py"))]
-    monkeypatch.setattr("spiritsafe.assist.subjects_at", lambda path, *, most_mutants, seed: found)
+    monkeypatch.setattr("spiritsafe.assist.subjects_at", lambda path, **_: found)
     return found
 
 
@@ -87,7 +89,7 @@ def test_a_good_model_leaves_tests_that_were_run(tmp_path: Path, fake_endpoint: 
     endpoint = fake_endpoint(lambda body: fortran(SHAPES_TESTS))
     out = tmp_path / "out"
     text = call(command, *asked(endpoint, str(source), "--out", str(out), "--fail-under", "1"))
-    assert re.search(r"15/15 +2 +1 +0 +100% +1 ", text), text
+    assert re.search(r"15/15 +2 +1 +100% +1 ", text), text
     after = tree(tmp_path)
     assert {name: after[name] for name in before} == before
     assert after.keys() - before.keys() == {"out/test_shapes.f90", "out/report.json"}
@@ -184,7 +186,8 @@ def test_json_prints_the_records_and_nothing_else(
     records = records_of(command, *asked(endpoint, str(tmp_path), "--out", str(tmp_path / "out")))
     assert [TestsReport.from_json(one).killed for one in records] == [6, 6]
     assert [one["tests_file"] for one in records] == ["test_parts.py", "test_parts_b.py"]
-    assert records == json.loads((tmp_path / "out" / "report.json").read_text())["files"]
+    written = json.loads((tmp_path / "out" / "report.json").read_text())["files"]
+    assert sorted(records, key=lambda one: str(one["path"])) == sorted(written, key=lambda one: str(one["path"]))
 
 
 def test_a_hostile_model_leaves_a_report_and_no_tests(
@@ -275,7 +278,7 @@ def test_ctrl_c_ends_the_program_with_130_and_keeps_what_is_done(tmp_path: Path,
     reached, ended = threading.Event(), threading.Event()
 
     def slow(body: dict[str, Any]) -> HttpReply:
-        if "Fortran" in body["messages"][0]["content"]:
+        if "Fortran" in body["messages"][0]["content"] and not ended.is_set():
             reached.set()
             return HttpReply(held=ended)
         return HttpReply(body=chat_body(f"```cobol\n{TAX_TESTS}```"))
@@ -284,15 +287,23 @@ def test_ctrl_c_ends_the_program_with_130_and_keeps_what_is_done(tmp_path: Path,
     out = tmp_path / "out"
     command_line = [sys.executable, "-m", "spiritsafe", "code", *asked(endpoint, str(tmp_path), "--out", str(out))]
     environment = {**os.environ, "PYTHONPATH": str(Path(spiritsafe.__file__).parents[1])}
-    process = subprocess.Popen(
-        [*command_line, "--budget", "1", "--mutants", "4"], env=environment, stderr=subprocess.PIPE, text=True
-    )
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # what is started in the background ignores it
+    again = [*command_line, "--budget", "1", "--mutants", "4"]
+    process = subprocess.Popen(again, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     assert reached.wait(300)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=300)
     ended.set()
     assert process.returncode == 130, errors
     assert tree(out).keys() == {"test_tax.cob", "report.json"}  # nothing noticed a fault in rates.cbl
+    before = len(endpoint.requests)
+    done = subprocess.run(
+        [*command_line, "--budget", "1", "--mutants", "4"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    later = [one.body["messages"][0]["content"] for one in endpoint.requests[before:]]
+    assert [re.findall("the file (.*)[.]\n", text)[0] for text in later] == ["shapes.f90"]
+    assert "as before, so that nothing was asked: " in done.stdout
 
 
 def test_the_sandbox_that_fails_is_nobodys_defect(
@@ -308,12 +319,172 @@ def test_the_sandbox_that_fails_is_nobodys_defect(
         call(command, *asked(endpoint, str(tmp_path), "--out", str(tmp_path / "out")))
 
 
-def test_names_of_files_are_each_given_once() -> None:
-    paths = ["a/x.py", "b/x.py", "b/c/x.py", "c/x.py", "c/c/x.py", "y.py"]
-    subjects: list[assist.Subject] = [FakeSubject(path=Path(one), test_name=f"test_{Path(one).name}") for one in paths]
-    assert files_of_tests(subjects) == [
-        "test_x_a.py", "test_x_b.py", "test_x_c.py", "test_x_c_2.py", "test_x_c_3.py", "test_y.py",
+def test_a_second_call_asks_nothing_where_nothing_changed(
+    tmp_path: Path, fake_endpoint: Start, fake_subjects: list[FakeSubject]
+) -> None:
+    fake_subjects.append(FakeSubject(path=Path("b/parts.py")))
+    endpoint = fake_endpoint(lambda body: answer("test a kills 0 1 2 3 4 5"))
+    out = tmp_path / "out"
+    arguments = asked(endpoint, str(tmp_path), "--out", str(out))
+    first = records_of(command, *arguments)
+    before = tree(out)
+    assert len(endpoint.requests) == 2
+    assert records_of(command, *arguments) == first
+    text = call(command, *arguments)
+    assert "as before, so that nothing was asked: parts.py, b/parts.py\n" in text
+    assert text.count("6/6") == 2
+    assert len(endpoint.requests) == 2
+    assert tree(out) == before
+    fake_subjects[1].beside = "what it uses has changed"
+    text = call(command, *arguments)
+    assert "nothing was asked: parts.py\n" in text
+    assert len(endpoint.requests) == 3
+    fake_subjects[1].source += "# and so has the file"
+    call(command, *arguments)
+    assert len(endpoint.requests) == 4
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        *(["--budget", "7"], ["--mutants", "7"], ["--seed", "7"], ["--temperature", "0.1"], ["--max-tokens", "7"]),
+        *(["--endpoint-model", "other"], ["--thinks"]),
+    ],
+)
+def test_with_other_settings_files_are_done_anew_and_replaced(
+    tmp_path: Path, fake_endpoint: Start, fake_subjects: list[FakeSubject], other: list[str]
+) -> None:
+    tests = [answer("test a kills 0 1 2 3 4 5"), f"</think>{answer('test b kills 0 1 2 3 4 5')}"]
+    endpoint = fake_endpoint(lambda body: tests[len(endpoint.requests) > 1])
+    out = tmp_path / "out"
+    arguments = asked(endpoint, str(tmp_path), "--out", str(out))
+    call(command, *arguments)
+    call(command, *arguments, *other)
+    assert len(endpoint.requests) == 2
+    assert (out / "test_parts.py").read_text() == "test b kills 0 1 2 3 4 5"
+
+
+def test_what_is_not_as_it_was_left_is_refused_before_anything_is_asked(
+    tmp_path: Path, fake_endpoint: Start, fake_subjects: list[FakeSubject]
+) -> None:
+    endpoint = fake_endpoint(lambda body: answer("test a kills 0 1 2 3 4 5"))
+    out = tmp_path / "out"
+    arguments = asked(endpoint, str(tmp_path), "--out", str(out))
+    call(command, *arguments)
+    (out / "test_parts.py").write_text("test a kills 0 1 2 3 4 5  # as I like it")
+    with pytest.raises(RecipeError, match=r"test_parts\.py is there already, and not as .* left it"):
+        call(command, *arguments)
+    call(command, *arguments, "--overwrite")
+    assert (out / "test_parts.py").read_text() == "test a kills 0 1 2 3 4 5"
+    assert len(endpoint.requests) == 2
+    call(command, *arguments, "--overwrite")
+    assert len(endpoint.requests) == 2
+    (out / "report.json").write_text("{}")
+    with pytest.raises(RecipeError, match=r"report\.json is not a report of `spiritsafe code tests`"):
+        call(command, *arguments)
+    assert len(endpoint.requests) == 2
+
+
+def test_a_question_that_failed_is_asked_again(
+    tmp_path: Path, fake_endpoint: Start, fake_subjects: list[FakeSubject]
+) -> None:
+    replies: list[Any] = [HttpReply(status=400, body=error_body("no")), HttpReply(status=400, body=error_body("no"))]
+    endpoint = fake_endpoint(lambda body: replies.pop(0) if replies else answer("test a kills 0 1 2 3 4 5"))
+    arguments = asked(endpoint, str(tmp_path), "--out", str(tmp_path / "out"))
+    assert "no test is kept" in call(command, *arguments)
+    assert "6/6" in call(command, *arguments)
+
+
+def test_files_that_cannot_be_run_are_rows_and_the_others_go_on(
+    tmp_path: Path, fake_endpoint: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trouble = FileTrouble(reason="It needs zeal.", hint="Install it.")
+    found = [
+        FakeSubject(path=Path("first.py"), test_name="test_first.py", why_not=trouble),
+        UnusableFile(Path("second.f90"), "fortran", FileTrouble(reason="It is no Fortran.", hint="Mend it.")),
+        FakeSubject(),
+    ]
+    monkeypatch.setattr("spiritsafe.assist.subjects_at", lambda path, **_: found)
+    endpoint = fake_endpoint(lambda body: answer("test a kills 0 1 2 3 4 5"))
+    arguments = asked(endpoint, str(tmp_path), "--out", str(tmp_path / "out"))
+    done = CliRunner().invoke(command, arguments)
+    assert isinstance(done.exception, SpiritsafeError)
+    assert done.exception.exit_code == 1
+    assert str(done.exception) == "2 of 3 files could not be tested."
+    assert "not tested: It needs zeal. Install it.\n" in done.output
+    assert "not tested: It is no Fortran. Mend it.\n" in done.output
+    assert "6/6" in done.output
+    assert len(endpoint.requests) == 1
+    files = json.loads((tmp_path / "out" / "report.json").read_text())["files"]
+    assert [one["trouble"] and one["trouble"]["reason"] for one in files] == [
+        "It needs zeal.", None, "It is no Fortran.",
     ]  # fmt: skip
+    trouble_before, found[0] = found[0], FakeSubject(path=Path("first.py"), test_name="test_first.py")
+    assert trouble_before != found[0]
+    done = CliRunner().invoke(command, arguments)
+    assert str(done.exception) == "1 of 3 files could not be tested."
+    assert len(endpoint.requests) == 2
+
+
+def test_one_file_that_cannot_be_run_is_an_error_and_nothing_is_asked_or_written(
+    tmp_path: Path, fake_endpoint: Start
+) -> None:
+    source = tmp_path / "prices.py"
+    source.write_text(f"import no_such_module\n\n\n{PRICES}")
+    endpoint = fake_endpoint(lambda body: "nothing")
+    for name in ("tests", "explain"):
+        (tmp_path / "own.py").write_text(PRICES_TESTS)
+        more = ["--tests", str(tmp_path / "own.py")] if name == "explain" else []
+        with pytest.raises(
+            TaskError, match=r"prices\.py cannot be imported in the sandbox: .*'no_such_module'"
+        ) as raised:
+            call(command, name, *asked(endpoint, str(source), "--out", str(tmp_path / "out"))[1:], *more)
+        assert "--python" in raised.value.hint
+    assert endpoint.requests == []
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_files_of_a_project_of_which_one_lacks_a_module(tmp_path: Path, fake_endpoint: Start) -> None:
+    (tmp_path / "prices.py").write_text(PRICES)
+    (tmp_path / "web.py").write_text("import no_such_module\n\n\ndef get(): return no_such_module.get() + 1\n")
+    (tmp_path / "old.py").write_text("print 'hello'\n")
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").touch()
+    endpoint = fake_endpoint(lambda body: f"```python\n{PRICES_TESTS}```")
+    done = CliRunner().invoke(
+        command, asked(endpoint, str(tmp_path), "--out", str(tmp_path / "out"), "--budget", "1", "--mutants", "5")
+    )
+    assert str(done.exception) == "2 of 3 files could not be tested."
+    assert "No module named 'no_such_module'" in done.output
+    assert f"--python {tmp_path / '.venv' / 'bin' / 'python'}" in done.output
+    assert "old.py is not Python" in done.output
+    assert len(endpoint.requests) == 1
+    assert (tmp_path / "out" / "test_prices.py").exists()
+
+
+@pytest.mark.slow
+def test_a_fortran_and_a_cobol_file_that_do_not_compile_end_no_folder(tmp_path: Path, fake_endpoint: Start) -> None:
+    compiler(FORTRAN)
+    compiler(COBOL)
+    write_shapes(tmp_path)
+    write_tax(tmp_path)
+    (tmp_path / "bad.f90").write_text("subroutine bad(n)\n  use nowhere\n  integer n\n  n = 1\nend subroutine\n")
+    (tmp_path / "latin.f90").write_bytes(b"! \xe4\nsubroutine l()\nend subroutine\n")
+    tax = (tmp_path / "tax.cob").read_text()
+    (tmp_path / "bad.cob").write_text(tax.replace("PROCEDURE DIVISION USING", "PROCEDURE DIVISION USING NOWHERE"))
+    endpoint = fake_endpoint(lambda body: "nothing")
+    out = tmp_path / "out"
+    done = CliRunner().invoke(
+        command, asked(endpoint, str(tmp_path), "--out", str(out), "--budget", "1", "--mutants", "5")
+    )
+    assert isinstance(done.exception, SpiritsafeError), done.output
+    assert re.fullmatch("3 of [56] files could not be tested.", str(done.exception)), done.output
+    for name in ("bad.f90", "latin.f90", "bad.cob"):
+        assert re.search(rf"^not tested: \S*{name} ", done.output, re.MULTILINE), done.output
+    assert endpoint.requests
+    assert not any(f"the file {name}." in one.body["messages"][0]["content"]
+                   for one in endpoint.requests for name in ("bad.f90", "latin.f90", "bad.cob"))  # fmt: skip
 
 
 def test_the_command_is_listed_with_its_line() -> None:

@@ -34,8 +34,9 @@ def fork_fenced(
         nowhere = os.open(os.devnull, os.O_RDWR)
         for place in (0, 1, 2):
             os.dup2(nowhere, place)
-        for low, high in zip(sorted((2, *keep)), (*sorted(keep), 1 << 12), strict=True):
-            os.closerange(low + 1, high)
+        kept = [2, *sorted(keep), 1 << 12]
+        for place in range(1, len(kept)):
+            os.closerange(kept[place - 1] + 1, kept[place])
         bounds = ((resource.RLIMIT_NPROC, 0), (resource.RLIMIT_FSIZE, file_bytes), (resource.RLIMIT_CORE, 0))
         for kind, value in bounds:
             resource.setrlimit(kind, (value, value))
