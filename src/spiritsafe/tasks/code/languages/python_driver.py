@@ -62,7 +62,7 @@ def main() -> None:
     module = types.ModuleType("solution")
     sys.modules["solution"] = module
     try:
-        code = compile(Path("solution.py").read_bytes(), "solution.py", "exec")
+        code = compile(Path("solution.py").read_bytes(), "solution.py", "exec", dont_inherit=True)
     except (SyntaxError, ValueError) as error:
         failure = f"!compile {_told(error)}"
     else:

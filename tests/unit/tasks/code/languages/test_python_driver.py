@@ -35,6 +35,12 @@ def test_it_says_a_line_for_each_input(tmp_path: Path, monkeypatch: pytest.Monke
     assert said == expected
 
 
+def test_annotations_are_as_the_program_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = 'def f(x: int): return int(f.__annotations__["x"] is int)'
+    assert drive(own, [[1]], tmp_path, monkeypatch) == "MARK 0 1\n"
+    assert drive(f"from __future__ import annotations\n{own}", [[1]], tmp_path, monkeypatch) == "MARK 0 0\n"
+
+
 @pytest.mark.parametrize(
     ("source", "said"),
     [

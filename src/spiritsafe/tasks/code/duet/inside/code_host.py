@@ -33,7 +33,7 @@ def load_module(source: str) -> types.ModuleType:
     module = types.ModuleType(_MODULE)
     module.__dict__["__file__"] = f"{_MODULE}.py"
     sys.modules[_MODULE] = module
-    exec(compile(source, f"{_MODULE}.py", "exec"), module.__dict__)
+    exec(compile(source, f"{_MODULE}.py", "exec", dont_inherit=True), module.__dict__)
     return module
 
 

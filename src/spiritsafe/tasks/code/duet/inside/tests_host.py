@@ -6,6 +6,7 @@ a process of its own which finds no trace of the turns before, so tests cannot c
 """
 
 from __future__ import annotations
+import __future__
 
 import ast
 import builtins
@@ -162,16 +163,14 @@ def _parts(job: dict[str, Any]) -> list[TestsPiece]:
 
     Compiled once, before any turn.
     """
-    parts = [(_PRELUDE, compile(job["prelude"], "prelude.py", "exec"))] if job["prelude"] else []
+    parts = [(_PRELUDE, _compiled(job["prelude"], "prelude.py"))] if job["prelude"] else []
     if job["checks"]:
-        parts.append(("", compile(job["tests"], "tests.py", "exec")))
-        return [
-            *parts,
-            *((f"{_CHECK}{n}", compile(check, f"{_CHECK}{n}", "exec")) for n, check in enumerate(job["checks"])),
-        ]
+        parts.append(("", _compiled(job["tests"], "tests.py")))
+        return [*parts, *((f"{_CHECK}{n}", _compiled(check, f"{_CHECK}{n}")) for n, check in enumerate(job["checks"]))]
+    promised = _compiled(job["tests"], "tests.py").co_flags & __future__.annotations.compiler_flag
     line = 0
     for statement in ast.parse(job["tests"], "tests.py").body:
-        code = compile(ast.Module(body=[statement], type_ignores=[]), "tests.py", "exec")
+        code = _compiled(ast.Module(body=[statement], type_ignores=[]), "tests.py", promised)
         name = ""
         if isinstance(statement, ast.Assert):
             name = f"line {statement.lineno}" + (
@@ -180,6 +179,12 @@ def _parts(job: dict[str, Any]) -> list[TestsPiece]:
             line = statement.lineno
         parts.append((name, code))
     return parts
+
+
+def _compiled(source: str | ast.Module, path: str, flags: int = 0) -> types.CodeType:
+    """Code as its own text has it: what this module imports from ``__future__`` is not for others."""
+    code: types.CodeType = compile(source, path, "exec", flags, dont_inherit=True)
+    return code
 
 
 def _tests(parts: list[TestsPiece], namespace: dict[str, Any]) -> Iterator[tuple[str, Callable[[], Any]]]:

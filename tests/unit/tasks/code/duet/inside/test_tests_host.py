@@ -54,6 +54,21 @@ def test_each_of_two_asserts_on_a_line_counts() -> None:
     assert outcomes(tests, "def f(x): return 2 * x") == wanted
 
 
+@pytest.mark.parametrize("side", ["tests", "checks", "prelude", "program"])
+@pytest.mark.parametrize("promise", ["", "from __future__ import annotations\n"])
+def test_annotations_are_as_each_text_has_them(side: str, promise: str) -> None:
+    text = f'{promise}def g(x: int): pass\nkind = str(type(g.__annotations__["x"]).__name__)\n'
+    texts = {one: text if one == side else "" for one in ("tests", "checks", "prelude", "program")}
+    check = f"assert kind == {'str' if promise else 'type'!r}"
+    found = turn(
+        f"{texts['tests']}{'' if side == 'checks' else check}",
+        texts["program"],
+        checks=[f"{text}{check}"] if side == "checks" else (),
+        prelude=texts["prelude"],
+    )
+    assert found.has_passed, found.why_not
+
+
 def test_names_that_are_not_wanted_are_not_seen() -> None:
     program = "def f(x): return 0\ndef abs(x): return 0\ndef helper(x): return 0\n"
     prelude = "def helper(x): return x\ndef f(x): pass\n"
