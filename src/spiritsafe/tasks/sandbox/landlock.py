@@ -60,7 +60,11 @@ def open_box(slot: int, extra: tuple[str, ...] = ()) -> Box:
                 f"foreign code runs as another user, who cannot enter {closed} and so not read {path}",
                 hint=f"Let others enter it (chmod o+x {closed}), move {path} elsewhere, or install bubblewrap.",
             )
-    scratch = tempfile.mkdtemp(prefix="spiritsafe-sandbox-")
+    try:
+        scratch = tempfile.mkdtemp(prefix="spiritsafe-sandbox-")
+    except OSError:
+        free_slot(slot)
+        raise
     os.chmod(scratch, 0o711)
     places, _ = readable_places()
     python = _interpreter() or interpreter()

@@ -216,3 +216,16 @@ def test_what_the_other_user_cannot_reach_is_named(tmp_path: Path) -> None:
             folder = walls.closed_folder(Path(extra[0]))
             assert f"chmod o+x {folder})" in raised.value.hint
         assert {*walls._taken} == taken
+
+
+def test_a_box_that_has_no_folder_takes_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    sandbox_of("landlock")
+
+    def full(**_: Any) -> str:
+        raise OSError(28, "No space left on device")
+
+    taken = {*walls._taken}
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
+    with Sandbox(layer="landlock", num_boxes=1) as sandbox, pytest.raises(SandboxFailure, match="No space left"):
+        sandbox.run(Run(files={"a.py": ""}, steps=(RunStep(python="a.py"),)))
+    assert {*walls._taken} == taken
