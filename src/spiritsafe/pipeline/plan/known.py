@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, final
 
 from spiritsafe.core.canonical import JSON
-from spiritsafe.core.errors import RecipeError, SpiritsafeError
+from spiritsafe.core.errors import RecipeError, SpiritsafeError, TaskError
 from spiritsafe.core.events import EventSink
-from spiritsafe.core.records import UNKNOWN_LICENCE, Checkpoint, Problem
+from spiritsafe.core.records import UNKNOWN_LICENCE, Checkpoint, Problem, Verdict
 from spiritsafe.core.seeds import derive_seed
 from spiritsafe.models import ChatFormat, choose_code, source_config
 from spiritsafe.pipeline.context import RunContext, read_problems
@@ -34,6 +34,8 @@ _COUNTED = 128
 """Problems of a task without an end that are really drawn for a plan; of more it is taken for granted."""
 
 _MEASURED = 24
+_FEWEST_UNSCORED = 3
+"""Solutions in a row without a verdict, from the first on, after which none is to be hoped for."""
 
 
 @final
@@ -101,7 +103,7 @@ def data_facts(
     """What a set will hold, and what tells its problems from those of later sets.
 
     Raises:
-        TaskError: It holds fewer problems than were asked for.
+        TaskError: It holds fewer problems than were asked for, or its verifier cannot judge them.
         SourceError: A file cannot be read.
     """
     task = build_task(data.spec())
@@ -123,15 +125,27 @@ def data_facts(
 
 
 def _accepted(task: Task, problems: Sequence[Problem]) -> float:
-    """Share of problems with a solution, as far as the first of these are accepted."""
+    """Share of problems with a solution, as far as the first of these are accepted.
+
+    Raises:
+        TaskError: The verifier cannot say anything, of the first ones at least.
+    """
     if not problems:
         return 0.0
     solved = [problem for problem in problems if problem.solution is not None]
-    first = solved[:_MEASURED]
-    if task.verifies:
-        task.verifier.check_machine()
-    right = [not task.verifies or task.grade(p, str(p.solution)).status == "correct" for p in first]
-    return len(solved) / len(problems) * (sum(right) / len(right) if right else 0.0)
+    if not task.verifies:
+        return len(solved) / len(problems)
+    task.verifier.check_machine()
+    verdicts: list[Verdict] = []
+    for problem in solved[:_MEASURED]:
+        verdicts.append(task.grade(problem, str(problem.solution)))
+        if len(verdicts) == _FEWEST_UNSCORED and all(one.status == "unscored" for one in verdicts):
+            raise TaskError(
+                f"Its verifier could not judge a single solution: {verdicts[0].reason}",
+                hint="Where it asks a server, start that first.",
+            )
+    right = sum(one.status == "correct" for one in verdicts)
+    return len(solved) / len(problems) * (right / len(verdicts) if verdicts else 0.0)
 
 
 def forecast_of(recipe: Recipe, *, cache: Path) -> tuple[Forecast, dict[str, GivenFacts], list[str]]:

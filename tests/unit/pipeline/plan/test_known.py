@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import templates_parts
@@ -11,12 +11,13 @@ from pipeline_parts import context_after, recipe_with
 from stranger_models import write_mixtral, write_stray_llama
 
 from spiritsafe.core.canonical import JSON
-from spiritsafe.core.errors import RecipeError
+from spiritsafe.core.errors import EndpointError, RecipeError
 from spiritsafe.models import default_cache
 from spiritsafe.pipeline import plan_recipe, run_recipe
 from spiritsafe.pipeline.plan.known import forecast_of, forecast_of_run, refuse
 from spiritsafe.pipeline.recipe.load import recipe_of
 from spiritsafe.pipeline.recipe.schema import Recipe
+from spiritsafe.tasks import build_task
 
 SUMS = "arith:sums?terms=2&digits=1-2"
 DENSE: dict[str, dict[str, Any]] = {
@@ -150,6 +151,22 @@ def test_what_cannot_work_is_told_by_the_plan(tmp_path: Path, tables: dict[str, 
     placed = json.loads(json.dumps(tables).replace("FOLDER", str(tmp_path)))
     (fault,) = faults(over(placed), tmp_path / "cache")
     assert said in fault
+
+
+def test_a_verifier_that_cannot_say_anything_is_told_and_not_asked_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def silent(*_: Any) -> NoReturn:
+        asked.append(1)
+        raise EndpointError("m does not answer.", hint="Look at its server.")
+
+    monkeypatch.setattr(type(build_task(SUMS).verifier), "judge", silent)
+    found = faults(over({"data": {"sums": {"task": SUMS, "problems": 30}}, "steps": [TUNE]}), tmp_path / "cache")
+    assert any("could not judge a single solution: EndpointError: m does not answer" in fault for fault in found)
+    assert not any("has no solutions" in fault for fault in found)
+    assert len(asked) == 3
 
 
 def test_all_that_cannot_work_is_told_at_once(tmp_path: Path) -> None:
