@@ -248,6 +248,12 @@ class StepEntry(Made):
 
     name: Name
 
+    @model_serializer(mode="wrap")
+    def _as_it_is_read(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A resolved recipe is a recipe: where a key is a word of Python, it is written as itself all the same."""
+        fields = type(self).model_fields
+        return {fields[name].alias or name: value for name, value in handler(self).items()}
+
     def one_of(self, name: str, one: Callable[[str], str]) -> Self:
         """Under its own name."""
         return self.model_copy(update={"name": name})
@@ -257,11 +263,6 @@ class FromEntry(StepEntry):
     """A step that begins with one model. ``from`` is a word of Python, so the attribute is ``origin``."""
 
     origin: Name = Field(alias="from")
-
-    @model_serializer(mode="wrap")
-    def _under_its_own_name(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A resolved recipe is a recipe: the key is written as it is read."""
-        return {"from" if key == "origin" else key: value for key, value in handler(self).items()}
 
     @property
     def needs(self) -> Needs:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Annotated, Any, ClassVar, Literal, Self, final
+from typing import Annotated, ClassVar, Literal, Self, final
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
 from spiritsafe.core.errors import CompatibilityError, SpiritsafeError, TaskError
 from spiritsafe.core.records import Sampling
@@ -70,11 +70,6 @@ class MeasureStep(StepEntry, Step):
     problems: int = Field(default=256, ge=LEAST_HELD_OUT)
     num_samples: int = Field(default=1, ge=1)
     sampling: Sampling = Sampling(temperature=0.0)
-
-    @model_serializer(mode="wrap")
-    def _under_its_own_name(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A resolved recipe is a recipe: the key is written as it is read."""
-        return {"from" if key == "origins" else key: value for key, value in handler(self).items()}
 
     @model_validator(mode="after")
     def _options_take_effect(self) -> Self:

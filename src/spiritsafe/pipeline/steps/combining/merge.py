@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, Literal, Self, final
 
-from pydantic import Field, SerializerFunctionWrapHandler, Tag, ValidationError, model_serializer, model_validator
+from pydantic import Field, Tag, ValidationError, model_validator
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.events import EventSink
@@ -88,12 +88,6 @@ class MergeStep(StepEntry, Step):
     scale: float = Field(default=1.0, alias="lambda")
     repeat: int = Field(default=1, ge=1, le=MOST_REPEATS)
     save_dtype: SaveDtype = omit_default("auto")
-
-    @model_serializer(mode="wrap")
-    def _under_their_own_names(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A resolved recipe is a recipe: keys are written as they are read."""
-        names = {"origins": "from", "scale": "lambda"}
-        return {names.get(key, key): value for key, value in handler(self).items()}
 
     @classmethod
     def filled(cls, table: dict[str, Any], steps: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal, Self, final
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
 from spiritsafe.core.canonical import JSON
 from spiritsafe.core.events import EventSink
@@ -71,11 +71,6 @@ class RouteStep(StepEntry, Step):
     max_loss: float = Field(default=0.01, gt=0.0, lt=1.0)
     num_samples: int = Field(default=1, ge=1)
     sampling: Sampling = Sampling(temperature=0.0)
-
-    @model_serializer(mode="wrap")
-    def _under_its_own_name(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A resolved recipe is a recipe: the key is written as it is read."""
-        return {"from" if key == "origins" else key: value for key, value in handler(self).items()}
 
     @model_validator(mode="after")
     def _options_take_effect(self) -> Self:
