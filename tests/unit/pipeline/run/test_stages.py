@@ -25,6 +25,7 @@ needs_gym = pytest.mark.skipif(
         "distil-vs-rl",
         "specialists",
         "code-python",
+        "code-specialists",
     ],
 )
 def test_each_stage_stands_once_and_behind_all_that_it_reads(name: str) -> None:
