@@ -218,6 +218,16 @@ def show(results: Mapping[str, Any]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
 
 
+def write(args: argparse.Namespace, tools: Tools, needed: Sequence[str], results: Mapping[str, Any]) -> None:
+    """To ``--out``, with the versions, the machine and the settings."""
+    machine = describe_machine()
+    said = {"packages": PINS, "tools": {tool: versions(tools, tool) for tool in needed}, "machine": machine}
+    names = ("budget", "mutants", "judged", "mutmut", "limit", "hostile_peers")
+    settings = {name: getattr(args, name) for name in names}
+    text = json.dumps({**said, "settings": settings, "sums": sums_of(results), "results": results}, indent=1)
+    args.out.write_text(text.replace(str(args.folder), "FOLDER") + "\n", "utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -268,16 +278,10 @@ def main() -> None:
             entries["written"]["by hand"]["mutmut"] = judge_by_mutmut(tools, module, folder, written, only=args.mutmut)
         for kind, entry in entries.items():
             results[kind][module.path] = entry
+        if args.out:  # after each module, so that a run that is ended early leaves what it has
+            write(args, tools, needed, results)
     endpoint.close()
     show(results)
-    if args.out:
-        machine = describe_machine()
-        said = {"packages": PINS, "tools": {tool: versions(tools, tool) for tool in needed}, "machine": machine}
-        settings = {
-            name: getattr(args, name) for name in ("budget", "mutants", "judged", "mutmut", "limit", "hostile_peers")
-        }
-        text = json.dumps({**said, "settings": settings, "sums": sums_of(results), "results": results}, indent=1)
-        args.out.write_text(text.replace(str(args.folder), "FOLDER") + "\n", "utf-8")
 
 
 if __name__ == "__main__":
