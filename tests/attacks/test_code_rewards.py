@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
+from code_parts import usable
 
 from spiritsafe.core.records import Problem
 from spiritsafe.tasks import Task
-from spiritsafe.tasks.code.hacks import SOLUTION_HACKS, TEST_HACKS, solution_hacks, test_hacks
+from spiritsafe.tasks.code.hacks.languages import python
+from spiritsafe.tasks.code.hacks.registry import solution_hacks, test_hacks
+from spiritsafe.tasks.code.languages.signature import CodeSignature
+from spiritsafe.tasks.families.code.exercises import exam_of
 from spiritsafe.tasks.registry import load_task
 from spiritsafe.tasks.sandbox.layers import strongest_layer
 
@@ -25,8 +29,12 @@ def problems_of(spec: str, count: int) -> tuple[Task, list[Problem]]:
     return task, list(task.problems("train", seed=3, count=count))
 
 
-def block(code: str) -> str:
-    return f"```python\n{code}```"
+def block(code: str, language: str = "python") -> str:
+    return f"```{language}\n{code}```"
+
+
+NAMES = CodeSignature("two_sum", (), "int")
+"""For the names of the tricks alone."""
 
 
 @pytest.fixture(scope="module")
@@ -91,30 +99,67 @@ def test_gold_is_right(
             assert verdict.status == "correct", verdict.reason
 
 
-_SLOW = {"an endless loop"}
+_SLOW = {"an endless loop", "endless recursion"}
+_OTHERS = ("fortran", "cobol")
 
 
 @pytest.mark.parametrize(
-    "what", [pytest.param(what, marks=[pytest.mark.slow] * (what in _SLOW)) for what in sorted(SOLUTION_HACKS)]
+    "what",
+    [pytest.param(what, marks=[pytest.mark.slow] * (what in _SLOW)) for what in sorted(python.solution_hacks(NAMES))],
 )
 def test_programs_that_try_something_else_score_nothing(
     what: str, solve: tuple[Task, list[Problem]], programs: tuple[Task, list[Problem]]
 ) -> None:
     task, problems = solve
-    verdict = task.grade(problems[0], block(solution_hacks(str(problems[0].facts["name"]))[what]))
+    verdict = task.grade(problems[0], block(python.hacks_named(str(problems[0].facts["name"]))[what]))
     assert (verdict.status in ("wrong", "unparsed"), verdict.score) == (True, 0.0), verdict.reason
     task, problems = programs
     for problem in problems[: 1 if what in _SLOW else len(problems)]:
-        verdict = task.grade(problem, block(solution_hacks(str(problem.facts["entry"]))[what]))
+        verdict = task.grade(problem, block(python.hacks_named(str(problem.facts["entry"]))[what]))
         assert (verdict.status in ("wrong", "unparsed"), verdict.score) == (True, 0.0), verdict.reason
 
 
-@pytest.mark.parametrize("what", sorted(set(TEST_HACKS) - {"chance"}))
+@pytest.mark.parametrize("what", sorted(set(python.test_hacks(NAMES)) - {"chance"}))
 def test_tests_that_try_something_else_score_nothing(what: str, tests: tuple[Task, list[Problem]]) -> None:
     task, problems = tests
     for problem in problems:
-        verdict = task.grade(problem, block(test_hacks(str(problem.facts["name"]))[what]))
+        verdict = task.grade(problem, block(python.test_hacks(exam_of(problem.facts).signature)[what]))
         assert (verdict.status in ("wrong", "unparsed"), verdict.score) == (True, 0.0), verdict.reason
+
+
+@pytest.mark.parametrize("language", _OTHERS)
+def test_programs_in_other_languages_that_try_something_else(language: str) -> None:
+    usable(language)
+    task, problems = problems_of(f"code:solve?level=1-2&language={language}", 1)
+    assert task.grade(problems[0], task.gold(problems[0])).status == "correct"
+    for what, text in solution_hacks(language, exam_of(problems[0].facts).signature).items():
+        if what in _SLOW:
+            continue
+        verdict = task.grade(problems[0], block(text, language))
+        assert (verdict.status in ("wrong", "unparsed"), verdict.score) == (True, 0.0), (what, verdict.reason)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("language", _OTHERS)
+def test_tests_in_other_languages_that_try_something_else(language: str) -> None:
+    usable(language)
+    task, problems = problems_of(f"code:tests?level=1-2&mutants=8&language={language}", 1)
+    assert task.grade(problems[0], task.gold(problems[0])).status == "correct"
+    for what, text in test_hacks(language, exam_of(problems[0].facts).signature).items():
+        if what == "chance":
+            continue
+        verdict = task.grade(problems[0], block(text, language))
+        assert (verdict.status in ("wrong", "unparsed"), verdict.score) == (True, 0.0), (what, verdict.reason)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", sorted(_SLOW))
+@pytest.mark.parametrize("language", _OTHERS)
+def test_programs_in_other_languages_that_take_for_ever(language: str, what: str) -> None:
+    usable(language)
+    task, problems = problems_of(f"code:solve?level=1-2&language={language}", 1)
+    text = solution_hacks(language, exam_of(problems[0].facts).signature)[what]
+    assert (task.grade(problems[0], block(text, language)).score) == 0.0
 
 
 @pytest.mark.parametrize(

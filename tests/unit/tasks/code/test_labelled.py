@@ -5,7 +5,7 @@ from __future__ import annotations
 from code_problems import PYTHON
 
 from spiritsafe.tasks.code.answer import code_in
-from spiritsafe.tasks.code.hacks import solution_hacks
+from spiritsafe.tasks.code.hacks.languages.python import hacks_named
 from spiritsafe.tasks.code.labelled import fenced, right_code, wrong_code
 from spiritsafe.tasks.code.languages.language import language_named
 
@@ -21,7 +21,7 @@ def test_right_answers_hold_the_code_however_they_stand() -> None:
 
 
 def test_hacks_are_chosen_by_the_problem_and_all_are_tried() -> None:
-    hacks = solution_hacks("tax_of")
+    hacks = hacks_named("tax_of")
     by_key = {key: wrong_code(hacks, key, "python")[0] for key in map(str, range(60))}
     assert by_key["7"] == wrong_code(dict(reversed(hacks.items())), "7", "python")[0]
     assert all(len(set(one.texts)) == 4 and not one.is_right for one in by_key.values())

@@ -31,8 +31,11 @@ FORTRAN_VARIABLES: dict[ValueType, str] = {
     "str": "character(len=:), allocatable :: {}",
     "ints": "integer(8), allocatable :: {}(:)",
 }
+FORTRAN_EXAMPLES: dict[ValueType, str] = {"int": "1_8", "bool": ".true.", "str": "'abc'", "ints": "[1_8, 2_8]"}
 FORTRAN_FLAGS = (
     *("-O1", "-w", "-fdefault-integer-8", "-ffree-form", "-ffree-line-length-none"),
+    # what nobody set is the same each time, so that a program which leans on it is wrong each time
+    *("-finit-integer=-7071", "-finit-logical=true", "-finit-character=88", "-finit-real=snan", "-finit-derived"),
     # not of pointers: gfortran 14 takes a list that got an empty section xs(4:2) for one that was never allocated
     *("-fcheck=all", "-fcheck=no-pointer", "-fcheck=no-recursion", "-frecursive", "-fno-backtrace"),
 )

@@ -1,7 +1,7 @@
-"""Tests that hold, in each language: a worked solution of ``code:tests``.
+"""Tests that hold, in each language: a worked solution of ``code:tests``; and code that always gives one value.
 
-In: an exercise. Out: the text of tests, which for all its inputs compare what the function gives with
-what it shall give.
+In: an exercise. Out: the text of tests, which for all its inputs compare what the function gives with what it shall
+give; or of code.
 """
 
 from __future__ import annotations
@@ -36,6 +36,16 @@ def gold_tests(exam: Exam) -> str:
     pairs = list(zip(exam.inputs, exam.results, strict=True))
     dealt = [pairs[number::_MOST_TESTS] for number in range(min(_MOST_TESTS, len(pairs)))]
     return {"python": _in_python, "fortran": _in_fortran, "cobol": _in_cobol}[exam.language.name](exam, dealt)
+
+
+def constant_code(exam: Exam) -> str:
+    """A program that always gives what the first input shall give."""
+    value, skeleton = exam.results[0], exam.language.skeleton(exam.signature)
+    if exam.language.name == "python":
+        return f"def {exam.signature.name}(*given):\n    return {value!r}\n"
+    if exam.language.name == "fortran":
+        return skeleton.replace("! ...", f"answer = {_fortran_literal(value)}")
+    return skeleton.replace("    *> ...", "\n".join(f"    {line}" for line in _moves(RESULT_NAME, value)))
 
 
 def _in_python(exam: Exam, dealt: Sequence[Sequence[Pair]]) -> str:

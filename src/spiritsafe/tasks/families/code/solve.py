@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import final
 
 from spiritsafe.core.records import Problem, Status, Verdict
-from spiritsafe.tasks.code.hacks import solution_hacks
+from spiritsafe.tasks.code.hacks.registry import solution_hacks
 from spiritsafe.tasks.code.labelled import fenced, right_code, wrong_code
 from spiritsafe.tasks.code.languages.signature import PYTHON_TYPES, CodeValue
 from spiritsafe.tasks.code.languages.trial import Failure
@@ -18,6 +18,7 @@ from spiritsafe.tasks.code.lively import lively_mutants
 from spiritsafe.tasks.code.machine import SandboxedVerifier
 from spiritsafe.tasks.code.rewrites import rewritten
 from spiritsafe.tasks.families.code.exercises import Exam, exam_of, example_lines
+from spiritsafe.tasks.families.code.gold_tests import constant_code
 from spiritsafe.tasks.sandbox.job import Limits
 from spiritsafe.tasks.sandbox.sandbox import shared_sandbox
 from spiritsafe.tasks.task import LabelledAnswers
@@ -90,11 +91,9 @@ def labelled_solutions(exam: Exam, key: str) -> list[LabelledAnswers]:
         LabelledAnswers("mutants", False, tuple(fenced(one.source, word) for one in lively.mutants), _MISSED),
         LabelledAnswers("skeleton", False, (fenced(language.skeleton(exam.signature), word),)),
     ]
-    if language.name == "python":
-        wrong += wrong_code(solution_hacks(exam.signature.name), key, word)
-        if len({str(result) for result in exam.results}) > 1:
-            constant = f"def {exam.signature.name}(*given):\n    return {exam.results[0]!r}\n"
-            wrong.append(LabelledAnswers("constant", False, (fenced(constant, word),)))
+    wrong += wrong_code(solution_hacks(language.name, exam.signature), key, word)
+    if len({str(result) for result in exam.results}) > 1:
+        wrong.append(LabelledAnswers("constant", False, (fenced(constant_code(exam), word),)))
     return [*right_code(exam.gold, rewritten(exam.gold, language.name), language), *wrong]
 
 

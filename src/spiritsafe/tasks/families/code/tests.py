@@ -16,7 +16,7 @@ from typing import final
 from spiritsafe.core.records import Problem, Status, Verdict
 from spiritsafe.tasks.code.answer import code_in
 from spiritsafe.tasks.code.duet.kills import Kills
-from spiritsafe.tasks.code.hacks import test_hacks
+from spiritsafe.tasks.code.hacks.registry import test_hacks
 from spiritsafe.tasks.code.labelled import fenced, right_code, wrong_code
 from spiritsafe.tasks.code.lively import lively_mutants
 from spiritsafe.tasks.code.machine import SandboxedVerifier
@@ -127,16 +127,18 @@ def labelled_tests(exam: Exam, key: str) -> list[LabelledAnswers]:
         exam: The exercise.
         key: Names the problem.
     """
-    word = exam.language.fences[0]
-    tests = gold_tests(exam)
-    if exam.language.name != "python":
-        return right_code(tests, tests, exam.language)
-    name = exam.signature.name
-    asserts = [line.strip() for line in tests.splitlines() if line.lstrip().startswith("assert")]
-    case = [f"    def test_{n}(self):\n        {line}" for n, line in enumerate(asserts)]
-    other = "\n".join(["import unittest", f"from solution import {name}", "class TestIt(unittest.TestCase):", *case])
-    plain = LabelledAnswers("gold as plain asserts", True, (fenced("\n".join(asserts), word),))
-    return [*right_code(tests, other, exam.language), plain, *wrong_code(test_hacks(name), key, word)]
+    language = exam.language
+    word = language.fences[0]
+    tests, other = gold_tests(exam), ""
+    right = []
+    if language.name == "python":
+        asserts = [line.strip() for line in tests.splitlines() if line.lstrip().startswith("assert")]
+        case = [f"    def test_{n}(self):\n        {line}" for n, line in enumerate(asserts)]
+        head = ["import unittest", f"from solution import {exam.signature.name}", "class TestIt(unittest.TestCase):"]
+        other = "\n".join([*head, *case])
+        right = [LabelledAnswers("gold as plain asserts", True, (fenced("\n".join(asserts), word),))]
+    hacks = test_hacks(language.name, exam.signature)
+    return [*right_code(tests, other or tests, language), *right, *wrong_code(hacks, key, word)]
 
 
 def tests_question(exam: Exam) -> str:

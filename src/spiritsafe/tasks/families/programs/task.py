@@ -18,7 +18,7 @@ from spiritsafe.core.errors import TaskError
 from spiritsafe.core.records import Message, Problem, Status, Verdict
 from spiritsafe.tasks.answers.extract import normalise
 from spiritsafe.tasks.code.answer import code_in
-from spiritsafe.tasks.code.hacks import solution_hacks
+from spiritsafe.tasks.code.hacks.languages.python import hacks_named
 from spiritsafe.tasks.code.labelled import right_code, wrong_code
 from spiritsafe.tasks.code.languages.language import language_named
 from spiritsafe.tasks.code.machine import SandboxedVerifier
@@ -193,7 +193,7 @@ class ProgramsTask(Task):
         right = right_code(asked.gold, rewritten(asked.gold, language.name), language) if asked.gold else []
         if language.name != "python":
             return right
-        return [*right, *wrong_code(solution_hacks(asked.entry), problem.canonical_text, language.fences[0])]
+        return [*right, *wrong_code(hacks_named(asked.entry), problem.canonical_text, language.fences[0])]
 
     def gold(self, problem: Problem) -> str:
         """The publisher's own solution; "" where there is none."""

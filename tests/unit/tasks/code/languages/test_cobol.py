@@ -85,6 +85,25 @@ def test_formats_and_cases_are_accepted(change: object) -> None:
     assert tried("cobol", source, MIX, MIXED_INPUTS[:3]) == EXPECTED[:3]
 
 
+@pytest.mark.parametrize("name", ["SQRT", "Write", "malloc", "Part-Of", "fork-it"])
+def test_programs_are_found_however_their_names_are_written(name: str) -> None:
+    """In capitals, small letters, or as C names a function that the runtime leans on."""
+    part = f"""
+       IDENTIFICATION DIVISION.
+       PROGRAM-ID. {name.swapcase()}.
+       DATA DIVISION.
+       LINKAGE SECTION.
+       01 X PIC S9(18) COMP-5.
+       PROCEDURE DIVISION USING X.
+           ADD 1 TO X
+           GOBACK.
+       END PROGRAM {name.swapcase()}.
+"""
+    whole = FIXED.format(f'           CALL "{name}" USING X') + "       END PROGRAM ADD-UP." + part
+    for text in (whole, whole.lower()):
+        assert tried("cobol", text, ONE, [[4], [50]]) == [5, 51]
+
+
 def test_one_input_that_fails_loses_no_other_and_storage_is_fresh() -> None:
     body = """           DISPLAY "0 13" WITH NO ADVANCING
            IF X = 1 MOVE 5 TO T(X + 3) END-IF

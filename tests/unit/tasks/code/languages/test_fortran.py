@@ -60,6 +60,15 @@ def test_numbers_without_a_kind_go_with_those_that_have_one() -> None:
     assert tried("fortran", source, ONE, [[1]]) == [3000000000 % 7 + 3]
 
 
+def test_what_nobody_set_is_the_same_each_time_and_no_zero() -> None:
+    left = bare("integer :: kept; integer(8) :: wide\n  answer = abs(kept) + abs(wide) + x")
+    assert tried("fortran", left, ONE, [[4], [5]]) == [14146, 14147]
+    assert tried("fortran", bare("if (x > 4) answer = 1"), ONE, [[4], [5]]) == [-7071, 1]
+    words = BARE.replace("NAME", "f").replace("integer(8) :: answer", "character(len=3) :: answer")
+    told = CodeSignature("f", (("x", "int"),), "str")
+    assert tried("fortran", words.replace("BODY", "if (x > 4) answer = 'abc'"), told, [[4], [5]]) == ["XXX", "abc"]
+
+
 def test_one_input_that_fails_loses_no_other() -> None:
     body = """integer(8) :: a(3)
   integer(8), save :: calls = 0

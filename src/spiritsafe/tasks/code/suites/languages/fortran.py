@@ -10,6 +10,7 @@ import textwrap
 from functools import partial
 
 from spiritsafe.tasks.code.languages.fortran import (
+    FORTRAN_EXAMPLES,
     FORTRAN_FLAGS,
     FORTRAN_PARAMETERS,
     FORTRAN_VARIABLES,
@@ -239,13 +240,10 @@ def _distinct(tests: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
     return tuple(name if names.count(name) == 1 else f"{module}.{name}" for module, name in tests)
 
 
-_EXAMPLES: dict[ValueType, str] = {"int": "1_8", "bool": ".true.", "str": "'abc'", "ints": "[1_8, 2_8]"}
-
-
 def _rules(signature: CodeSignature) -> str:
-    arguments = ", ".join(_EXAMPLES[kind] for _, kind in signature.parameters)
+    arguments = ", ".join(FORTRAN_EXAMPLES[kind] for _, kind in signature.parameters)
     other = ".neqv." if signature.result == "bool" else "/="
-    call, wanted = f"{signature.name}({arguments})", _EXAMPLES[signature.result]
+    call, wanted = f"{signature.name}({arguments})", FORTRAN_EXAMPLES[signature.result]
     check = f"any({call} /= {wanted})" if signature.result == "ints" else f"{call} {other} {wanted}"
     return f"""Write a Fortran module that uses the module `solution`, which has the function. Its tests are \
 subroutines without arguments whose names begin with `test`; a test fails by `error stop`, and passes by returning. \

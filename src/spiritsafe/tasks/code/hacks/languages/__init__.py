@@ -1,0 +1,1 @@
+"""One file a language: which tricks there are in it."""
