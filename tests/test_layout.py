@@ -106,6 +106,7 @@ PROTOCOLS = {
     "open_box",
     "NAME",
     "FAMILY",
+    "HACKS",
     "INTERFACE",
     "LANGUAGE",
     "SUFFIXES",

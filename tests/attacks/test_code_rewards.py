@@ -9,7 +9,7 @@ from code_parts import usable
 
 from spiritsafe.core.records import Problem
 from spiritsafe.tasks import Task
-from spiritsafe.tasks.code.hacks.languages import python
+from spiritsafe.tasks.code.hacks.languages.python import hacks_named
 from spiritsafe.tasks.code.hacks.registry import solution_hacks, test_hacks
 from spiritsafe.tasks.code.languages.signature import CodeSignature
 from spiritsafe.tasks.families.code.exercises import exam_of
@@ -105,25 +105,28 @@ _OTHERS = ("fortran", "cobol")
 
 @pytest.mark.parametrize(
     "what",
-    [pytest.param(what, marks=[pytest.mark.slow] * (what in _SLOW)) for what in sorted(python.solution_hacks(NAMES))],
+    [
+        pytest.param(what, marks=[pytest.mark.slow] * (what in _SLOW))
+        for what in sorted(solution_hacks("python", NAMES))
+    ],
 )
 def test_programs_that_try_something_else_score_nothing(
     what: str, solve: tuple[Task, list[Problem]], programs: tuple[Task, list[Problem]]
 ) -> None:
     task, problems = solve
-    verdict = task.grade(problems[0], block(python.hacks_named(str(problems[0].facts["name"]))[what]))
+    verdict = task.grade(problems[0], block(hacks_named(str(problems[0].facts["name"]))[what]))
     assert (verdict.status in ("wrong", "unparsed"), verdict.score) == (True, 0.0), verdict.reason
     task, problems = programs
     for problem in problems[: 1 if what in _SLOW else len(problems)]:
-        verdict = task.grade(problem, block(python.hacks_named(str(problem.facts["entry"]))[what]))
+        verdict = task.grade(problem, block(hacks_named(str(problem.facts["entry"]))[what]))
         assert (verdict.status in ("wrong", "unparsed"), verdict.score) == (True, 0.0), verdict.reason
 
 
-@pytest.mark.parametrize("what", sorted(set(python.test_hacks(NAMES)) - {"chance"}))
+@pytest.mark.parametrize("what", sorted(set(test_hacks("python", NAMES)) - {"chance"}))
 def test_tests_that_try_something_else_score_nothing(what: str, tests: tuple[Task, list[Problem]]) -> None:
     task, problems = tests
     for problem in problems:
-        verdict = task.grade(problem, block(python.test_hacks(exam_of(problem.facts).signature)[what]))
+        verdict = task.grade(problem, block(test_hacks("python", exam_of(problem.facts).signature)[what]))
         assert (verdict.status in ("wrong", "unparsed"), verdict.score) == (True, 0.0), verdict.reason
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import textwrap
 
+from spiritsafe.tasks.code.hacks.registry import Hacks
 from spiritsafe.tasks.code.languages.cobol import (
     COBOL_DECLARATIONS,
     FREE_FORMAT,
@@ -103,8 +104,7 @@ def _free(*programs: str) -> str:
     return "\n".join([FREE_FORMAT, *programs])
 
 
-def solution_hacks(signature: CodeSignature) -> dict[str, str]:
-    """Programs instead of a function."""
+def _solutions(signature: CodeSignature) -> dict[str, str]:
     skeleton = language_named("cobol").skeleton(signature)
     name = program_name(signature.name)
     given = " ".join((*(parameter_name(one) for one, _ in signature.parameters), RESULT_NAME))
@@ -121,8 +121,7 @@ def solution_hacks(signature: CodeSignature) -> dict[str, str]:
     }
 
 
-def test_hacks(signature: CodeSignature) -> dict[str, str]:
-    """Tests of a function."""
+def _tests(signature: CodeSignature) -> dict[str, str]:
     kinds = [*(kind for _, kind in signature.parameters), signature.result]
     names = [f"HK-VALUE-{place}" for place in range(len(kinds))]
     storage = "\n".join(COBOL_DECLARATIONS[kind].format(name) for name, kind in zip(names, kinds, strict=True))
@@ -138,4 +137,4 @@ def test_hacks(signature: CodeSignature) -> dict[str, str]:
     }
 
 
-test_hacks.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test
+HACKS = Hacks(solutions=_solutions, tests=_tests)

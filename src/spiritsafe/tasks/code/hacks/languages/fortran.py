@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import textwrap
 
+from spiritsafe.tasks.code.hacks.registry import Hacks
 from spiritsafe.tasks.code.languages.fortran import FORTRAN_EXAMPLES, FORTRAN_VARIABLES
 from spiritsafe.tasks.code.languages.language import language_named
 from spiritsafe.tasks.code.languages.signature import CodeSignature
@@ -157,8 +158,7 @@ def _test(name: str, body: str) -> str:
     return f"  subroutine {name}()\n{textwrap.indent(body, '    ')}  end subroutine {name}\n"
 
 
-def solution_hacks(signature: CodeSignature) -> dict[str, str]:
-    """Programs instead of a function."""
+def _solutions(signature: CodeSignature) -> dict[str, str]:
     skeleton = language_named("fortran").skeleton(signature)
     hole, end = "    ! ...\n", "end module solution"
     given = ", ".join(name for name, _ in signature.parameters)
@@ -172,8 +172,7 @@ def solution_hacks(signature: CodeSignature) -> dict[str, str]:
     }
 
 
-def test_hacks(signature: CodeSignature) -> dict[str, str]:
-    """Tests of a function."""
+def _tests(signature: CodeSignature) -> dict[str, str]:
     variable = FORTRAN_VARIABLES[signature.result].format("seen__")
     value = FORTRAN_EXAMPLES[signature.result]
     many = _TESTS["chance"].replace("0.5", "0.03")
@@ -191,4 +190,4 @@ def test_hacks(signature: CodeSignature) -> dict[str, str]:
     }
 
 
-test_hacks.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test
+HACKS = Hacks(solutions=_solutions, tests=_tests)

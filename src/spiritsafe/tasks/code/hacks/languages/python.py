@@ -5,6 +5,7 @@ In: a signature, or the name of a function. Out: see :mod:`~spiritsafe.tasks.cod
 
 from __future__ import annotations
 
+from spiritsafe.tasks.code.hacks.registry import Hacks
 from spiritsafe.tasks.code.languages.signature import CodeSignature
 
 _SOLUTIONS = {
@@ -240,14 +241,12 @@ def hacks_named(name: str) -> dict[str, str]:
     return {what: text.format(name=name) for what, text in _SOLUTIONS.items()}
 
 
-def solution_hacks(signature: CodeSignature) -> dict[str, str]:
-    """Programs instead of a function."""
+def _solutions(signature: CodeSignature) -> dict[str, str]:
     return hacks_named(signature.name)
 
 
-def test_hacks(signature: CodeSignature) -> dict[str, str]:
-    """Tests of a function."""
+def _tests(signature: CodeSignature) -> dict[str, str]:
     return {what: text.format(name=signature.name) for what, text in _TESTS.items()}
 
 
-test_hacks.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test
+HACKS = Hacks(solutions=_solutions, tests=_tests)

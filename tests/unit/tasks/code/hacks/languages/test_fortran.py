@@ -6,7 +6,7 @@ import pytest
 from code_parts import usable
 from code_problems import tax_problem
 
-from spiritsafe.tasks.code.hacks.languages.fortran import solution_hacks, test_hacks
+from spiritsafe.tasks.code.hacks.registry import solution_hacks, test_hacks
 from spiritsafe.tasks.code.languages.language import trial_outcomes
 from spiritsafe.tasks.code.languages.signature import CodeSignature, ValueType
 from spiritsafe.tasks.code.languages.trial import Failure
@@ -23,7 +23,7 @@ KINDS: tuple[ValueType, ...] = ("bool", "str", "ints")
 def test_programs_are_programs(kind: ValueType) -> None:
     language = usable("fortran")
     signature = CodeSignature("made_of", (("number", "int"), ("items", "ints")), kind)
-    for what, text in solution_hacks(signature).items():
+    for what, text in solution_hacks("fortran", signature).items():
         (given,) = trial_outcomes(shared_sandbox(), language, text, signature, [(3, [1, 2])], LIMITS)
         refused = isinstance(given, Failure) and given.kind == "compile"
         assert refused == (what in ("no function", "no program")), (what, given)
@@ -33,6 +33,6 @@ def test_tests_are_programs() -> None:
     usable("fortran")
     problem = tax_problem("fortran")
     verifier = TestsVerifier(("fortran",), num_mutants=4, share=0.5, valid=0.8, goal=0.9)
-    for what, text in test_hacks(exam_of(problem.facts).signature).items():
+    for what, text in test_hacks("fortran", exam_of(problem.facts).signature).items():
         reason = verifier.judge(problem, f"```fortran\n{text}```").reason
         assert "compile" not in reason, (what, reason)
