@@ -122,14 +122,14 @@ PROCEDURE DIVISION.
     PERFORM VARYING NUMBER-TRIED FROM 0 BY 1 UNTIL NUMBER-TRIED >= {num_inputs}
 {reading}
         DISPLAY MARK " " NUMBER-TRIED UPON SYSERR
-        CALL STATIC "fork" RETURNING PROCESS-FORKED
+        CALL STATIC "fork-of-driver" RETURNING PROCESS-FORKED
         IF PROCESS-FORKED = 0
             INITIALIZE {result}
             CALL "{program}" USING {arguments}
 {writing}
             STOP RUN
         END-IF
-        CALL STATIC "waitpid" USING BY VALUE PROCESS-FORKED BY REFERENCE PROCESS-STATUS BY VALUE 0
+        CALL STATIC "waitpid-of-driver" USING BY VALUE PROCESS-FORKED BY REFERENCE PROCESS-STATUS BY VALUE 0
             RETURNING PROCESS-ENDED
         DISPLAY MARK " ended " PROCESS-STATUS UPON SYSERR
         IF FUNCTION MOD(PROCESS-STATUS, 128) = 24
@@ -144,8 +144,8 @@ END PROGRAM DRIVER-OF-SOLUTION.
 """All is read before anything is forked: processes share where standard input is."""
 _FLAGS = (
     *("-debug", "-ffold-call=UPPER"),
-    # the driver's own calls of C, which are folded too; cobc declares neither
-    *("-A", "-DFORK=fork -DWAITPID=waitpid -Wno-implicit-function-declaration"),
+    # what the driver calls is C's, under names that no program has; cobc declares neither
+    *("-A", "-DFORK__OF__DRIVER=fork -DWAITPID__OF__DRIVER=waitpid -Wno-implicit-function-declaration"),
 )
 """A program is found however its name and its calls are written, and none stands where C has a function."""
 _READ_NUMBER = "ADD 1 TO PLACE\nMOVE LINE-READ(PLACE)(1:19) TO NUMBER-READ\nMOVE NUMBER-READ TO {0}"

@@ -20,6 +20,7 @@ from spiritsafe.tasks.code.hacks.registry import test_hacks
 from spiritsafe.tasks.code.labelled import fenced, right_code, wrong_code
 from spiritsafe.tasks.code.lively import lively_mutants
 from spiritsafe.tasks.code.machine import SandboxedVerifier
+from spiritsafe.tasks.code.rewrites import rewritten
 from spiritsafe.tasks.code.suites.suite import run_suite, why_tests
 from spiritsafe.tasks.families.code.exercises import Exam, exam_of
 from spiritsafe.tasks.families.code.gold_tests import gold_tests
@@ -129,8 +130,8 @@ def labelled_tests(exam: Exam, key: str) -> list[LabelledAnswers]:
     """
     language = exam.language
     word = language.fences[0]
-    tests, other = gold_tests(exam), ""
-    right = []
+    tests = gold_tests(exam)
+    other, right = rewritten(tests, language.name), []
     if language.name == "python":
         asserts = [line.strip() for line in tests.splitlines() if line.lstrip().startswith("assert")]
         case = [f"    def test_{n}(self):\n        {line}" for n, line in enumerate(asserts)]
@@ -138,7 +139,7 @@ def labelled_tests(exam: Exam, key: str) -> list[LabelledAnswers]:
         other = "\n".join([*head, *case])
         right = [LabelledAnswers("gold as plain asserts", True, (fenced("\n".join(asserts), word),))]
     hacks = test_hacks(language.name, exam.signature)
-    return [*right_code(tests, other or tests, language), *right, *wrong_code(hacks, key, word)]
+    return [*right_code(tests, other, language), *right, *wrong_code(hacks, key, word)]
 
 
 def tests_question(exam: Exam) -> str:

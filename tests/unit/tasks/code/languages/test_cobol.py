@@ -85,7 +85,7 @@ def test_formats_and_cases_are_accepted(change: object) -> None:
     assert tried("cobol", source, MIX, MIXED_INPUTS[:3]) == EXPECTED[:3]
 
 
-@pytest.mark.parametrize("name", ["SQRT", "Write", "malloc", "Part-Of", "fork-it"])
+@pytest.mark.parametrize("name", ["SQRT", "Write", "malloc", "Part-Of", "fork", "WAITPID"])
 def test_programs_are_found_however_their_names_are_written(name: str) -> None:
     """In capitals, small letters, or as C names a function that the runtime leans on."""
     part = f"""
