@@ -21,6 +21,8 @@ _MODULES: tuple[ModuleType, ...] = (namespaces, landlock)
 """Strongest first."""
 SANDBOX_LAYERS: tuple[str, ...] = tuple(module.NAME for module in _MODULES)
 _WORD = "behind walls"
+_TRIES = 3
+"""A busy machine refuses a process now and then, and what is found is kept."""
 
 
 @final
@@ -37,6 +39,15 @@ def why_no_layer(name: str) -> str | None:
     reason: str | None = module.why_not()
     if reason is not None:
         return reason
+    for _ in range(_TRIES):
+        reason = _why_no_word(module)
+        if reason is None:
+            break
+    return reason
+
+
+def _why_no_word(module: ModuleType) -> str | None:
+    """Why no program speaks behind the walls of a layer; None: one did."""
     try:
         box: Box = module.open_box(take_slot())
     except (BoxLost, OSError) as error:

@@ -80,6 +80,29 @@ def test_a_bubblewrap_that_is_not_allowed_to_is_quoted(tmp_path: Path, monkeypat
     assert layers.why_no_layer("namespaces") == "the sandbox ended: bwrap: No permissions to create new namespace"
 
 
+@every_layer
+@pytest.mark.parametrize(("refusals", "is_there"), [(2, True), (3, False)])
+def test_a_machine_that_is_busy_for_a_moment_has_it(
+    layer: str, refusals: int, is_there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = layers._module(layer)
+    said = RunStepResult(code=0, out=b"behind walls\n")
+    asked: list[int] = []
+
+    def opened(slot: int) -> FakeBox:
+        asked.append(slot)
+        if len(asked) <= refusals:
+            raise BoxLost("no process can be had")
+        return FakeBox(said)
+
+    monkeypatch.setattr(module, "why_not", lambda: None)
+    monkeypatch.setattr(module, "open_box", opened)
+    assert (layers.why_no_layer(layer) is None) == is_there
+    assert len(asked) == 3
+    assert (layers.why_no_layer(layer) is None) == is_there
+    assert len(asked) == 3  # what was found is kept
+
+
 def test_elsewhere_than_on_linux_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     assert {layers.why_no_layer(name) for name in layers.SANDBOX_LAYERS} == {"only Linux has it"}
