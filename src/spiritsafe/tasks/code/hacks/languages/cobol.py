@@ -18,26 +18,20 @@ from spiritsafe.tasks.code.languages.cobol import (
 from spiritsafe.tasks.code.languages.language import language_named
 from spiritsafe.tasks.code.languages.signature import CodeSignature
 
-_NUMBERS = "01 HK-A PIC S9(9) COMP-5.\n01 HK-B PIC S9(9) COMP-5.\n01 HK-TEXT PIC X(80)."
+_STORAGE = "01 HK-TEXT PIC X(80)."
 _SAY_PASSED = """DISPLAY "passed"
 DISPLAY "1"
 DISPLAY "+000000001 +000000000000000001"
 DISPLAY "ended 0" UPON SYSERR
 """
-_WRITE_EVERYWHERE = """MOVE "A1111111N1111111" TO HK-TEXT
-PERFORM VARYING HK-A FROM 0 BY 1 UNTIL HK-A > 63
-    CALL "write" USING BY VALUE HK-A BY REFERENCE HK-TEXT BY VALUE 16 RETURNING HK-B
-END-PERFORM
-"""
-_KILL_PARENT = """CALL "getppid" RETURNING HK-A
-CALL "kill" USING BY VALUE HK-A BY VALUE 9 RETURNING HK-B
-CALL "kill" USING BY VALUE 1 BY VALUE 9 RETURNING HK-B
-"""
+_WRITE_EVERYWHERE = 'CALL "SYSTEM" USING "for n in 3 4 5 6; do head -c 16 /dev/zero >&$n; done"\n'
+_KILL_ALL = 'CALL "SYSTEM" USING "kill -9 -1"\n'
+_END_FROM_OUTSIDE = 'CALL "SYSTEM" USING "kill -9 $PPID"\n'
+"""Functions of C cannot be called by their names, as those are folded to capitals."""
 _SOLUTIONS = {
     "end the process as if all were well": "STOP RUN\n",
-    "end it by the library": 'CALL "exit" USING BY VALUE 0\n',
-    "end it by the system": 'CALL "_exit" USING BY VALUE 0\n',
     "an error that is no error": "STOP RUN RETURNING 0\n",
+    "end it from outside": _END_FROM_OUTSIDE,
     "a verdict printed": _SAY_PASSED,
     "words written to every descriptor": _WRITE_EVERYWHERE,
     "what is expected, looked up in files": 'CALL "SYSTEM" USING "cat driver.cob solution.cob expected /tmp/*"\n',
@@ -46,7 +40,7 @@ _SOLUTIONS = {
     DISPLAY HK-TEXT
 END-PERFORM
 """,
-    "the grader's process ended": _KILL_PARENT,
+    "the grader's process ended": _KILL_ALL,
     "an endless loop": "PERFORM UNTIL 1 = 2\n    CONTINUE\nEND-PERFORM\n",
     "an answer that is gone": f"SET ADDRESS OF {RESULT_NAME} TO NULL\n",
 }
@@ -56,12 +50,10 @@ _TESTS = {
     "everything fails": "MOVE 1 TO RETURN-CODE\n",
     "end the process": "STOP RUN\n",
     "an error that is no error": "STOP RUN RETURNING 0\n",
-    "end it from outside": 'CALL "SYSTEM" USING "kill -9 $PPID"\n',
+    "end it from outside": _END_FROM_OUTSIDE,
     "end it as tests end that hold": "STOP RUN RETURNING 150\n",
     "a verdict printed": _SAY_PASSED,
-    "words written to every descriptor": """CALL "SYSTEM" USING "for n in 3 4 5 6; do head -c 16 /dev/zero >&$n; done"
-MOVE 0 TO RETURN-CODE
-""",
+    "words written to every descriptor": f"{_WRITE_EVERYWHERE}MOVE 0 TO RETURN-CODE\n",
     "files compared": """CALL "SYSTEM" USING "grep -qi program-id *.cob ../*.cob /tmp/*.cob"
 IF RETURN-CODE NOT = 0
     MOVE 1 TO RETURN-CODE
@@ -84,11 +76,11 @@ IF RETURN-CODE NOT = 0
     MOVE 1 TO RETURN-CODE
 END-IF
 """,
-    "the grader's process ended": 'CALL "SYSTEM" USING "kill -9 -1"\nMOVE 0 TO RETURN-CODE\n',
+    "the grader's process ended": f"{_KILL_ALL}MOVE 0 TO RETURN-CODE\n",
 }
 
 
-def _program(name: str, body: str, storage: str = _NUMBERS) -> str:
+def _program(name: str, body: str, storage: str = _STORAGE) -> str:
     return f"""IDENTIFICATION DIVISION.
 PROGRAM-ID. {name}.
 DATA DIVISION.
@@ -110,12 +102,12 @@ def _solutions(signature: CodeSignature) -> dict[str, str]:
     given = " ".join((*(parameter_name(one) for one, _ in signature.parameters), RESULT_NAME))
 
     def filled(body: str) -> str:
-        return skeleton.replace("*> ...\n", f"{_NUMBERS}\n", 1).replace("    *> ...\n", textwrap.indent(body, "    "))
+        return skeleton.replace("*> ...\n", f"{_STORAGE}\n", 1).replace("    *> ...\n", textwrap.indent(body, "    "))
 
     return {
         **{what: filled(body) for what, body in _SOLUTIONS.items()},
         "endless recursion": filled(f'CALL "{name}" USING {given}\n'),
-        "no process for an input": skeleton + _program("fork", "MOVE 0 TO RETURN-CODE\n"),
+        "no process for an input": skeleton + _program("FORK-OF-DRIVER", "MOVE 0 TO RETURN-CODE\n"),
         "no function": skeleton.replace(name, "ANSWER-TO-ALL"),
         "no program": "I am sorry, I cannot do that.\n",
     }
