@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Set
 
 import pytest
 from code_parts import usable
@@ -130,29 +131,28 @@ def test_tests_that_try_something_else_score_nothing(what: str, tests: tuple[Tas
         assert (verdict.status in ("wrong", "unparsed"), verdict.score) == (True, 0.0), verdict.reason
 
 
+def score_nothing(task: Task, language: str, problem: Problem, hacks: Mapping[str, str], but: Set[str]) -> None:
+    assert task.grade(problem, task.gold(problem)).status == "correct"
+    for what in hacks.keys() - but:
+        verdict = task.grade(problem, block(hacks[what], language))
+        assert (verdict.status in ("wrong", "unparsed"), verdict.score) == (True, 0.0), (what, verdict.reason)
+
+
 @pytest.mark.parametrize("language", _OTHERS)
 def test_programs_in_other_languages_that_try_something_else(language: str) -> None:
     usable(language)
-    task, problems = problems_of(f"code:solve?level=1-2&language={language}", 1)
-    assert task.grade(problems[0], task.gold(problems[0])).status == "correct"
-    for what, text in solution_hacks(language, exam_of(problems[0].facts).signature).items():
-        if what in _SLOW:
-            continue
-        verdict = task.grade(problems[0], block(text, language))
-        assert (verdict.status in ("wrong", "unparsed"), verdict.score) == (True, 0.0), (what, verdict.reason)
+    task, (problem,) = problems_of(f"code:solve?level=1-2&language={language}", 1)
+    hacks = solution_hacks(language, exam_of(problem.facts).signature)
+    score_nothing(task, language, problem, hacks, _SLOW)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("language", _OTHERS)
 def test_tests_in_other_languages_that_try_something_else(language: str) -> None:
     usable(language)
-    task, problems = problems_of(f"code:tests?level=1-2&mutants=8&language={language}", 1)
-    assert task.grade(problems[0], task.gold(problems[0])).status == "correct"
-    for what, text in test_hacks(language, exam_of(problems[0].facts).signature).items():
-        if what == "chance":
-            continue
-        verdict = task.grade(problems[0], block(text, language))
-        assert (verdict.status in ("wrong", "unparsed"), verdict.score) == (True, 0.0), (what, verdict.reason)
+    task, (problem,) = problems_of(f"code:tests?level=1-2&mutants=8&language={language}", 1)
+    hacks = test_hacks(language, exam_of(problem.facts).signature)
+    score_nothing(task, language, problem, hacks, {"chance"})
 
 
 @pytest.mark.slow
